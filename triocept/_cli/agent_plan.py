@@ -1,4 +1,4 @@
-"""The agent that `run` and `fleet` start: a command, or a known agent with a task."""
+"""Describe the agent that `run` and `fleet` start: a command, or a known agent with a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`triocept compare A B --task ID`: shows two runs of one task side by side, with turns aligned by their answers."""
+"""`triocept compare A B --task ID`: shows two runs of one task side by side. Turns with equal answers are aligned."""
 
 from __future__ import annotations
 

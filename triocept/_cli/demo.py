@@ -1,4 +1,4 @@
-"""`triocept demo`: a small agent in a separate process, and a scripted model that answers the agent."""
+"""`triocept demo`: runs a small agent in a separate process. A scripted model answers the agent's calls."""
 
 from __future__ import annotations
 

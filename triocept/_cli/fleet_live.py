@@ -1,4 +1,4 @@
-"""`--live` and `--view` of `triocept fleet`: the rollouts of all workers while they run.
+"""`--live` and `--view` of `triocept fleet`: show the rollouts of all workers while they run.
 
 Rules:
 
@@ -168,7 +168,7 @@ class _Follower:
         self._dead: set[str] = set()
         """Names of the trace files of workers that have died."""
         self._open: dict[str, dict[str, Trace]] = {}
-        """For each trace file, the rollouts that have not ended, by their `run`."""
+        """By the name of each trace file: the rollouts in it that have not ended, by their `Trace.run`."""
 
     def lose(self, worker: str) -> None:
         """Mark the trace files of a dead worker, so that the next call of `look` ends the rollouts in these files."""

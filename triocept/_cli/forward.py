@@ -1,4 +1,4 @@
-"""`--upstream`: a real model that answers the agent's calls."""
+"""`--upstream`: forwards the agent's calls to a real model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Forward:
     variables: tuple[str, ...] = ()
     """Names of environment variables to hide from the agent: the variable that contains the provider's key."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of `open_upstream`."""
+    """Further arguments with which `open_upstream` is called."""
 
     @classmethod
     def of(

@@ -1,4 +1,4 @@
-"""`--handler FILE:NAME`: a handler in a Python file.
+"""`--handler FILE:NAME`: loads a handler from a Python file.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""`--json`: the events of a run on standard output, one JSON object on each line.
+"""`--json`: prints the events of a run on standard output, one JSON object on each line.
 
 Rules:
 

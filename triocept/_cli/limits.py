@@ -1,4 +1,4 @@
-"""`--max-turns` and related options: the budget of a run."""
+"""`--max-turns` and related options: set the limits of a run, such as its cost."""
 
 from __future__ import annotations
 

@@ -79,12 +79,12 @@ class _Row:
         self.estimated = self.last_failed = self.has_ended = False
         self.cost: float | None = 0.0
         self.calls: dict[str, float] = {}
-        """Arrival of each call in flight, in seconds since the epoch."""
+        """By the id of each call in flight: the time when it arrived, in seconds since the epoch."""
         self.questions: dict[tuple[str, int], str] = {}
         """Tool calls that wait for a decision. The key is the id of the exchange, and the number of the `DecisionAsked`
         event."""
         self.rates: deque[tuple[float, int]] = deque()
-        """Time and output tokens of each of the latest turns."""
+        """Pairs of time and output tokens, one for each turn of the last `_RATE_SECONDS` seconds."""
 
     def count(self, turn: Turn, at: float, prices: Mapping[str, Price] | None) -> None:
         """Add the tokens, the cost and the outcome of a turn."""
@@ -188,7 +188,7 @@ class LiveTable:
         row.questions = {key: text for key, text in row.questions.items() if key[0] != exchange}
 
     def picture(self, width: int, height: int) -> Table:
-        """Return the table for a terminal of this size."""
+        """Return the table for a terminal of `width` columns and `height` lines."""
         now = time.time()
         order = ["waiting", "failed", "running", "idle", "ended"]
         rows = sorted(self._rows.values(), key=lambda row: (order.index(row.state), -row.changed_at))

@@ -1,4 +1,4 @@
-"""Commands with options in groups, suggestions for mistyped names, and options that several commands share."""
+"""Base classes of commands and options (options in groups, hints for mistyped names), and shared options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output of the commands that show the content of trace files to a person.
+"""Print lines and tables for the commands that show the content of trace files to a person.
 
 Rules:
 

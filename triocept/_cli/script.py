@@ -1,4 +1,4 @@
-"""`--script`: a scripted model that answers the agent's calls."""
+"""`--script`: reads a script from a file, and answers the agent's calls with it."""
 
 from __future__ import annotations
 

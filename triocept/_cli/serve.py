@@ -1,4 +1,4 @@
-"""`triocept serve`: an endpoint that stays open until Ctrl-C."""
+"""`triocept serve`: runs an endpoint that stays open until Ctrl-C."""
 
 from __future__ import annotations
 

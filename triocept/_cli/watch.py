@@ -1,4 +1,4 @@
-"""`--watch`: a script that is reloaded whenever its file changes, while agents are served.
+"""`--watch`: reloads a script whenever its file changes, while agents are served.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The routes of the view, and the checks that a request must pass before its route is called.
+"""Serve the routes of the view, and check each request before its route is called.
 
 Rules (see `protocol` for the routes):
 

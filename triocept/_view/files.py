@@ -1,4 +1,4 @@
-"""The files of the page, which are served one by one, or written as one HTML file that loads nothing."""
+"""Read the files of the page, which are served one by one, and write the page as one HTML file that loads nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of the live view: the runs of one endpoint, and the log of frames for its viewers.
+"""Keep the state of the live view: the runs of one endpoint, and the log of frames that its viewers get.
 
 Rules:
 
@@ -108,7 +108,7 @@ class LiveView(Source):
         self._waiting: dict[str, _Waiting] = {}
         self._asked = 0
         self._decided: dict[str, Row] = {}
-        """The latest decisions, each by the id of its question."""
+        """The latest decisions about tool calls, by the id of the question that each decision has closed."""
         self._texts: dict[str, dict[int, _Text]] = {}
         """Parts of the answers in progress, by the id of the call, and then by the index of the part."""
         self._pending: list[tuple[str, Row | msgspec.Raw]] = []

@@ -126,7 +126,7 @@ class Run:
         self.parent = parent
         self.messages: Messages = Messages()
         self.tools: list[tuple[Tool, ...]] = []
-        """Distinct lists of tools. Each is at the index that is its number."""
+        """The distinct lists of tools of the run's calls. The index of a list is its number in the page's JSON."""
         self.calls: dict[str, Row] = {}
         """Calls in flight, by their ids, in the order of their arrival."""
         self.waiting = 0

@@ -1,4 +1,4 @@
-"""Hooks in an agent's configuration: the agent sends each tool call to triocept, which approves or rejects the call.
+"""Write hooks into an agent's configuration, so that the agent lets triocept decide about each tool call.
 
 A rollout needs a gate (the part of triocept that receives these calls) if it was opened with `gate=`, or if its handler
 was made by `approve`. Each agent reads its hooks from a different place, and also runs the user's own hooks. If the

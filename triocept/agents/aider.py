@@ -1,4 +1,4 @@
-"""The agent aider (tested with 0.86.2)."""
+"""Prepare the agent aider (tested with 0.86.2) for a rollout."""
 
 from __future__ import annotations
 

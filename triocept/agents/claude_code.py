@@ -1,4 +1,4 @@
-"""The agent Claude Code (tested with 2.1.197, 2.1.331 and 2.1.332)."""
+"""Prepare the agent Claude Code (tested with 2.1.197, 2.1.331 and 2.1.332) for a rollout."""
 
 from __future__ import annotations
 

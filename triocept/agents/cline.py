@@ -1,4 +1,4 @@
-"""The agent cline, a command-line tool (tested with 3.0.65)."""
+"""Prepare the agent cline, a command-line tool (tested with 3.0.65), for a rollout."""
 
 from __future__ import annotations
 

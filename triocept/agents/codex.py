@@ -1,4 +1,4 @@
-"""The agent Codex (tested with 0.169.0 and 0.171.0)."""
+"""Prepare the agent Codex (tested with 0.169.0 and 0.171.0) for a rollout."""
 
 from __future__ import annotations
 

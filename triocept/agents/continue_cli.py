@@ -1,4 +1,4 @@
-"""The agent Continue, as the command-line tool `cn` (tested with 1.5.47)."""
+"""Prepare the agent Continue, as the command-line tool `cn` (tested with 1.5.47), for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent GitHub Copilot, as a command-line tool (tested with 1.0.102)."""
+"""Prepare the agent GitHub Copilot, as a command-line tool (tested with 1.0.102), for a rollout."""
 
 from __future__ import annotations
 

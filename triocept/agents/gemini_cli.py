@@ -1,4 +1,4 @@
-"""The agent gemini-cli (tested with 0.61.0)."""
+"""Prepare the agent gemini-cli (tested with 0.61.0) for a rollout."""
 
 from __future__ import annotations
 

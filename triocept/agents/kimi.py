@@ -1,4 +1,4 @@
-"""The agent kimi-code, which needs Node 22.19 or newer (tested with 2.1.0)."""
+"""Prepare the agent kimi-code (tested with 2.1.0), which needs Node 22.19 or newer, for a rollout."""
 
 from __future__ import annotations
 

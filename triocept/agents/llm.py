@@ -1,4 +1,4 @@
-"""The agent llm (tested with 0.36)."""
+"""Prepare the agent llm (tested with 0.36) for a rollout."""
 
 from __future__ import annotations
 

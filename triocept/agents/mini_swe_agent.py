@@ -1,4 +1,4 @@
-"""The agent mini-swe-agent (tested with 2.4.6, with litellm 1.110)."""
+"""Prepare the agent mini-swe-agent (tested with 2.4.6, with litellm 1.110) for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent mistral-vibe (tested with 3.0.2)."""
+"""Prepare the agent mistral-vibe (tested with 3.0.2) for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent opencode (tested with 1.18.33), and kilo, which was derived from it (tested with 7.7.7)."""
+"""Prepare opencode (tested with 1.18.33), or kilo (7.7.7), which was derived from opencode, for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent pi (tested with 0.73.1)."""
+"""Prepare the agent pi (tested with 0.73.1) for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent qwen-code (tested with 0.15.10 and 0.24.4)."""
+"""Prepare the agent qwen-code (tested with 0.15.10 and 0.24.4) for a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation of agents: from a list of tasks to a table of scores.
+"""Evaluate agents: run an agent on each task of a list, score its work, and print a table of the scores.
 
 `evaluate` runs an agent on each task, as many times as you choose, and scores the agent's work::
 

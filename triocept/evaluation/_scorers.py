@@ -1,4 +1,4 @@
-"""The built-in scorers.
+"""The built-in scorers, such as `exact` and `check_command`: functions that score an agent's work.
 
 Each scorer can be sent to a worker. Before an agent starts, each scorer checks that it can score the tasks.
 """

@@ -1,4 +1,4 @@
-"""Statistics of scores: means with intervals, pass@k, and sums.
+"""Compute statistics of scores: means with 95 % intervals, pass@k, and sums of tokens, cost and time.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Conversion of conversations to messages in the form of OpenAI's chat completions, which every trainer can read.
+"""Convert conversations to messages in the form of OpenAI's chat completions, which every trainer can read.
 
 Rules:
 

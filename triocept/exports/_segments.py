@@ -1,4 +1,4 @@
-"""Segments of the conversations in a trace, for formats that cannot express branches.
+"""Divide the conversations in a trace into segments, for export formats that cannot express branches.
 
 A segment holds calls of one conversation and one kind (such as `main` or `sub_agent`), in the order in which they
 ended. A compaction ends a segment, and begins the next segment. Two members of a segment are taken from

@@ -1,4 +1,4 @@
-"""OpenAI's fine-tuning JSONL: a writer of one line for each thread of a trace, and a checker of such lines.
+"""Write OpenAI's JSONL for fine-tuning, with one line for each thread of a trace, and check such lines.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Flat rows of traces, one for each turn, as JSONL (for jq, pandas and `datasets`) or as Parquet.
+"""Write traces as flat rows, one for each turn, as JSONL (for jq, pandas and `datasets`) or as Parquet.
 
 The reference documentation describes each column. Each number and each word has a column of its own. Messages have the
 form of chat completions (see `_chat`). In addition, a message may have `reasoning_content`, and a tool result

@@ -67,7 +67,7 @@ class OTelRecorder:
         self._content = content
         self._provider: Any = None
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
-        """For each pair of rollout and run: the open spans, by `SpanData.key`."""
+        """By the pair (rollout, run): the open spans of this run, by `SpanData.key`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OTelRecorder, self._exporter, content=self._content), ()

@@ -1,4 +1,4 @@
-"""Conversion of a trace to OpenTelemetry spans for generative AI, and a file of such spans in OTLP/JSON.
+"""Convert a trace to OpenTelemetry spans for generative AI, and write such spans into a file in OTLP/JSON.
 
 A rollout is a trace in OpenTelemetry's sense. Its root span is the `invoke_agent` of the main conversation, and each
 sub-agent has an `invoke_agent` span below the root. Each model call is a `chat` span below its conversation's span.

@@ -275,7 +275,7 @@ class MapEvents:
         self._function = function
         self._total = total
         self._started_at: dict[int, float] = {}
-        """Start times of the tasks or samples without an outcome, by `Result.number`."""
+        """Start time of each task or sample that has no outcome yet, by its `Result.number`."""
 
     def map_started(self) -> None:
         self._observers.send(MapStarted(map=self._map, function=self._function, total=self._total))

@@ -1,4 +1,4 @@
-"""A fleet: it starts, replaces and ends workers, and runs maps on them.
+"""The class `Fleet`: it starts, replaces and ends workers, and runs maps (calls of `Fleet.map`) on them.
 
 Rules:
 
@@ -504,7 +504,7 @@ class _Position:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     worker: FleetWorker | None = None
     has_slots: bool = False
-    """True if calls may be assigned to the worker."""
+    """True if the position's current worker has slots, so that calls can be assigned to it."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
     """Event that `leave` sets: the position's worker gets no new calls, and is not replaced."""

@@ -1,4 +1,4 @@
-"""Frames: the messages between the program that opened a fleet and one worker process, over a socket.
+"""Send and receive frames: the messages between the program that opened a fleet and one worker process.
 
 A frame consists of its length, its kind (1 byte), the number of a call (8 bytes), and a payload. The length is the
 number of bytes in the frame after the length itself. It is encoded in 8 bytes, big-endian.

@@ -113,7 +113,7 @@ class Mapping(Generic[Task, T]):
     """A running map. For the options see `Fleet.map`."""
 
     function: bytes
-    """The function that the map calls, packed."""
+    """The function that the map calls, encoded as bytes."""
     source: TaskSource[Task]
     slots: Slots
     packing: Packing
@@ -131,7 +131,7 @@ class Mapping(Generic[Task, T]):
     store: MapStore | None
     events: MapEvents
     results: dict[int, Result[Task, T]] = field(default_factory=dict)
-    """Unread results, by `Call.order`."""
+    """Results that the program has not read yet, by `Call.order`."""
     read: int = 0
     """Number of results that the program has read."""
     unfinished: dict[int, Task] = field(default_factory=dict)

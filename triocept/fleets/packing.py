@@ -1,4 +1,4 @@
-"""Encoding of the functions, tasks, results and errors that are sent to workers and back.
+"""Encode functions, tasks, results and errors as bytes, which are sent to workers and back.
 
 Rules:
 
@@ -34,7 +34,7 @@ from .store.recording import Kept, RecordTo
 
 class Job(msgspec.Struct, frozen=True):
     function: bytes
-    """The function, packed once for all tasks of a map."""
+    """The function, as bytes. It is encoded only once for all tasks of a map."""
     task: Any
     attempt: int
     sample: int | None = None

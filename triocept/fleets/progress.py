@@ -80,7 +80,7 @@ class Progress:
     def __init__(self, words: Words) -> None:
         self.words = words
         self.tallies: dict[int, Tally] = {}
-        """Tallies of running maps, by map number."""
+        """The `Tally` of each running map, by the number of the map."""
         self.workers: int = 0
         self._lines_due: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The code that runs in a Ray actor: trio's loop in a thread, and the bridge from Ray's asyncio loop to trio's loop.
+"""The code in a Ray actor: it runs trio's loop in a thread, and passes calls from Ray's asyncio loop to trio's loop.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The connection of this program to a Ray cluster. If no cluster is found, a new cluster is started.
+"""Connect this program to a Ray cluster. If no cluster is found, start a new cluster.
 
 Rules:
 
@@ -24,7 +24,7 @@ from typing import Any, final
 import trio
 
 DIAL_TIMEOUT = 5.0
-"""Maximum seconds until a server answers at a cluster's address."""
+"""Maximum seconds to wait for an answer from the server at a cluster's address."""
 CONNECT_TIMEOUT = 60.0
 """Maximum seconds to connect. The start of a new cluster on this machine took 5 to 12 s on two busy cores."""
 SHUTDOWN_TIMEOUT = 30.0

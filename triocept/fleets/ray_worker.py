@@ -35,7 +35,7 @@ PLACEMENT_TIME = 15.0
 KILL_TIMEOUT = 5.0
 """Maximum seconds, after a request to kill an actor, until Ray reports the actor's death."""
 PAUSE = 0.5
-"""Seconds between two checks that an unreachable actor answers again."""
+"""Seconds between two attempts to call an actor that could not be reached."""
 
 
 @asynccontextmanager

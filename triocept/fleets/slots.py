@@ -66,7 +66,7 @@ class _WorkerState:
         self.retires = False
         self.dead = False
         self.answered = False
-        """True if at least one call has ended in the worker."""
+        """True if at least one call has already ended in the worker."""
 
     @property
     def takes_calls(self) -> bool:

@@ -61,7 +61,7 @@ class Tally:
         self.name = name
         self.total = total
         self.outcomes: Counter[str] = Counter()
-        """Number of outcomes, by `OutcomeName`."""
+        """Number of outcomes of each kind; the keys are values of `OutcomeName`."""
         self.kinds: Counter[str] = Counter()
         """Number of errors of each class, by the name of the class."""
         self.last_failure: str = ""

@@ -22,13 +22,13 @@ Task = TypeVar("Task")
 
 @final
 class Begun(Generic[Task]):
-    """A task whose samples have begun to run."""
+    """State of a task of which at least one sample has begun to run."""
 
     def __init__(self, number: int, task: Task, size: int | None, stop: StopGroup | None) -> None:
         self.number = number
         self.task = task
         self.size = size
-        """Number of samples; None if the map has no groups."""
+        """Number of samples of the task; None if the map has no groups."""
         self._size = size or 1
         self._stop = stop
         self._samples = 0
@@ -71,7 +71,7 @@ class Call(msgspec.Struct, Generic[Task]):
     order: int
     """Number of calls of the map that began before this call. With `ordered`, the results are sorted by this number."""
     number: int
-    """Index among all tasks and samples, including those in the store."""
+    """Index of the task, or of the sample, among all tasks or samples of the map, including those in the store."""
     group: Begun[Task]
     sample: int
     store: TaskStore | None

@@ -1,4 +1,4 @@
-"""Comparison of the messages of a model call with the messages that a test expects.
+"""Compare the messages of a model call with the messages that a test expects.
 
 An expected message is a text (of any role), a pair of role and text, a `ToolCall` or a `Message`. In place of a text, a
 pattern or any object with its own `__eq__` is allowed. `...` matches any number of messages.

@@ -1,4 +1,4 @@
-"""A type of context managers. If the user forgot `with`, it raises an error that contains an example."""
+"""The context manager `Block`. If it is used without `with`, it raises an error that contains an example."""
 
 from __future__ import annotations
 

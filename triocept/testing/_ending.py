@@ -1,4 +1,4 @@
-"""The end of a sync rollout's `with` block: each error is raised once, and no error hides another error.
+"""End a sync rollout's `with` block: raise each error exactly once, so that no error hides another error.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Environment variables of this process that make LLM clients call a rollout while a `with` block runs.
+"""Set environment variables of this process, so that LLM clients call a rollout while a `with` block runs.
 
 Rules:
 

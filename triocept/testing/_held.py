@@ -1,4 +1,4 @@
-"""Async contexts that stay open in the endpoint's trio loop while a block in another thread runs."""
+"""Keep an async context open in the endpoint's trio loop while a `with` block in another thread runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call from another thread into the endpoint's trio loop.
+"""Call a function in the endpoint's trio loop from another thread.
 
 The caller waits for the result. The caller is a thread, or a task of another event loop (asyncio, or the program's own
 trio).

@@ -57,7 +57,7 @@ class Loop:
         self._ended = False
         self._patience = PATIENCE
         self._why: TimeoutError | None = None
-        """The error for all callers, after the loop was found to be blocked."""
+        """The error that every caller gets because the loop was found to be blocked; None if it was not."""
 
     @property
     def is_forked(self) -> bool:

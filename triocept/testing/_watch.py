@@ -1,4 +1,4 @@
-"""Warnings about functions that have blocked the endpoint's loop for a while."""
+"""Warn about functions that have blocked the endpoint's loop for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placeholders for values in an assertion, and the comparison of values with them."""
+"""Placeholders for values in an assertion, such as `containing`, and a function that compares values with them."""
 
 from __future__ import annotations
 

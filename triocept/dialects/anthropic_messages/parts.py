@@ -1,4 +1,4 @@
-"""Content blocks of the Messages API: text and media, thinking, tools and tool calls.
+"""Parse and render content blocks, tools and tool calls of the Messages API.
 
 Tools, tool choice and tool calls:
 

@@ -1,4 +1,4 @@
-"""Requests of the Messages API, and the messages in them.
+"""Parse and render requests of the Messages API, with the messages in them.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Answers of the Messages API that are not streamed: content, stop reasons and usage; also errors.
+"""Parse and render answers of the Messages API that are not streamed, and errors of this API.
 
 Rules:
 

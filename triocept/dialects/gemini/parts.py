@@ -1,4 +1,4 @@
-"""Gemini's content parts: text, thoughts, media, tools, tool calls and tool results.
+"""Parse and render Gemini's content parts, tools, tool calls and tool results.
 
 Fields of proto JSON (the JSON form of protocol buffers):
 

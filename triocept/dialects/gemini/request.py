@@ -1,4 +1,4 @@
-"""Requests of generateContent: paths, contents and `generationConfig`.
+"""Parse and render requests of generateContent: their paths, contents and `generationConfig`.
 
 Rules:
 

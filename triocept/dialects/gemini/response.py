@@ -1,4 +1,4 @@
-"""Answers of generateContent: content, finish reasons and usage; also errors.
+"""Parse and render answers of generateContent, with their finish reasons and usage, and errors of this API.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Requests of Ollama's `/api/chat`: messages, tools and tool calls.
+"""Parse and render requests of Ollama's `/api/chat`, with their messages, tools and tool calls.
 
 Tools and their calls:
 

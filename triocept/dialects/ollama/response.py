@@ -1,4 +1,4 @@
-"""Answers of `/api/chat`, streamed (one JSON document per line) or not (one document); also errors.
+"""Parse and render answers and errors of `/api/chat`. A streamed answer has one JSON document in each line.
 
 Rules:
 

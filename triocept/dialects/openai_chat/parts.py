@@ -1,4 +1,4 @@
-"""Messages of chat completions: their parts, reasoning, tools and tool calls.
+"""Parse and render messages of chat completions, with their parts, reasoning, tools and tool calls.
 
 Tools, tool choice and tool calls:
 

@@ -1,4 +1,6 @@
-"""Requests of chat completions. The other OpenAI dialects use this code for answer formats, sampling and `user`.
+"""Parse and render requests of chat completions.
+
+The other OpenAI dialects use this code for answer formats, sampling and `user`.
 
 Rules:
 

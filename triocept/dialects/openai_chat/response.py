@@ -1,4 +1,4 @@
-"""Answers of chat completions that are not streamed: content, finish reasons and usage; also errors.
+"""Parse and render answers of chat completions that are not streamed, and errors of this API.
 
 Rules:
 

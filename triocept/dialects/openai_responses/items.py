@@ -1,4 +1,4 @@
-"""Items of the Responses API: messages, reasoning, and calls (`function_call` and `custom_tool_call`).
+"""Parse and render items of the Responses API: messages, reasoning, `function_call` and `custom_tool_call`.
 
 Reasoning items, which have `summary`, `content` and `encrypted_content`:
 

@@ -1,4 +1,4 @@
-"""Requests of the Responses API, and their `input`.
+"""Parse and render requests of the Responses API, with their `input`.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Tools of the Responses API, their namespaces, and tool choice.
+"""Parse and render tools of the Responses API, with their namespaces, and the tool choice.
 
 Namespaces, and the names that tools in a namespace have in triocept and in the API:
 

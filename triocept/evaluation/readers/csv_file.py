@@ -1,4 +1,4 @@
-"""Tasks in a CSV file with a header. If a column's name is not a field of a `Task`, its values become metadata."""
+"""Read tasks from a CSV file with a header. If a column's name is no field of `Task`, its values become metadata."""
 
 from __future__ import annotations
 

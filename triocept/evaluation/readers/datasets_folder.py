@@ -1,4 +1,4 @@
-"""Tasks in a folder that the method `Dataset.save_to_disk` of the package `datasets` has written."""
+"""Read tasks from a folder that the method `Dataset.save_to_disk` of the package `datasets` has written."""
 
 from __future__ import annotations
 

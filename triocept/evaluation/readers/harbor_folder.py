@@ -1,4 +1,4 @@
-"""Task folders in Harbor's format: `task.toml`, an instruction, `environment/`, `tests/test.sh`.
+"""Read task folders in Harbor's format, which contain `task.toml`, an instruction, `environment/` and `tests/test.sh`.
 
 Tasks run on this machine and not in a container; no container is built. The files of `environment/`, except the
 Dockerfile, are copied into the agent's working directory. The scorer `harbor_reward` runs the tests.

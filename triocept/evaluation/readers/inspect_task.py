@@ -1,4 +1,4 @@
-"""Tasks of Inspect: a Python file with a function `@task`, a `Task`, or a `Dataset`.
+"""Read tasks from a Python file of Inspect, which contains a function `@task`, a `Task`, or a `Dataset`.
 
 The task's input, target, id, files, setup, metadata, limits and epochs are read. Its solver, scorer and sandbox are not
 used.

@@ -1,4 +1,4 @@
-"""Tasks in a file that contains either one JSON object in each line, or one JSON list of such objects."""
+"""Read tasks from a file that contains one JSON object in each line, or one JSON list of such objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of promptfoo's configuration (YAML). Each pair of a prompt and a test becomes a task.
+"""Read tasks from promptfoo's configuration (YAML). Each pair of a prompt and a test becomes a task.
 
 Assertions that compare the answer with one text (`equals`, `contains`, `icontains` and `regex`) become the target. All
 assertions are kept in the metadata, with the test's description. If variables in `vars` are lists, there is a task for

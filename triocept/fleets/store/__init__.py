@@ -1,4 +1,4 @@
-"""Store of a fleet's finished results on disk: a resumed run executes only the tasks without a result.
+"""Store a fleet's finished results on disk, so that a resumed run executes only the tasks without a result.
 
 The driver is the program that opened the fleet. The directory of a store::
 

@@ -1,4 +1,4 @@
-"""Check of a store: each result must have its traces, unchanged since the result was stored."""
+"""Check that each result in a store has its traces, unchanged since the result was stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     """The missing or changed parts of results, at most 10,000 for each file. `triocept.traces.check` lists the names of
     gaps."""
     more: int = 0
-    """Number of further missing or changed parts, which `gaps` does not contain."""
+    """Number of missing or changed parts that `gaps` does not contain, because there are too many."""
 
     @property
     def complete(self) -> bool:

@@ -21,7 +21,7 @@ TaskKey: TypeAlias = Callable[[Any], str | int]
 
 class Key(msgspec.Struct, frozen=True):
     place: str
-    """Name of the task in messages."""
+    """Name of the task in error messages."""
     key: str
     digest: str | None
     """Digest of the task's content, which must not change under this key. None if the content is not compared: the

@@ -98,7 +98,7 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """The data about a stored outcome of a task or sample that is kept in memory."""
+    """The data that is kept in memory about each stored outcome of a task or sample."""
 
     offset: int
     """Start of the task's line in the file, in bytes."""

@@ -1,4 +1,4 @@
-"""Recording in a worker process: the rollouts of all its calls are recorded in one file.
+"""Record the rollouts of all calls of a worker process in one file.
 
 The rollouts of every endpoint in the process are recorded, even if the endpoint has its own recorder: see `collecting`
 in the `_rollout` package. If a line cannot be written, the task has no stored result, even if the function catches the

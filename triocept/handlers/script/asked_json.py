@@ -1,4 +1,4 @@
-"""A reply with the JSON that a request demands, generated from the schema in the request."""
+"""The reply `AskedJSON`, which generates JSON from the schema in the request that it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reader of scripts in files: Python, YAML, JSON, or fixtures of aimock."""
+"""Read scripts from files in Python, YAML or JSON, or from files with fixtures of aimock."""
 
 from __future__ import annotations
 

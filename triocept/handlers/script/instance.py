@@ -1,4 +1,4 @@
-"""Generation of a small value that fits a JSON Schema. Equal schemas give equal values.
+"""Generate a small value that fits a JSON Schema. Equal schemas give equal values.
 
 Rules:
 

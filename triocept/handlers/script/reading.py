@@ -32,7 +32,7 @@ _NESTED: Mapping[str, type[forms.Form]] = {
     "usage": forms.UsageForm,
     **dict.fromkeys(("text", "system", "model", "tool_result"), forms.PatternForm),
 }
-"""Types of nested mappings, by the key under which each stands."""
+"""Types of the mappings inside other mappings, by the key whose value they are."""
 
 
 def read_items(document: Node) -> list[Reply | Rule]:

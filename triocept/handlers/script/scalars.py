@@ -1,4 +1,4 @@
-"""Generation of numbers and texts within the bounds that a JSON Schema sets."""
+"""Generate numbers and texts within the bounds that a JSON Schema sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check for rules that no request can reach, because an earlier rule answers all their requests.
+"""Find rules that no request can reach, because an earlier rule always answers the requests that they match.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Replies that are streamed in chosen pieces, at a chosen pace.
+"""Replies that are streamed in pieces and at a pace that the author of the script chooses.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The requests that an agent in memory writes, and the answers that it reads.
+"""Write the requests of an agent in memory, and parse the answers that it gets.
 
 The agent writes requests in its dialect. The agent parses answers with the same code that parses the answers of real
 providers.

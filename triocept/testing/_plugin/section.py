@@ -1,4 +1,4 @@
-"""The section of a test report that lists the calls of the test's models, with the messages of the application.
+"""Make the section of a test report that lists the calls of the test's models, with the application's messages.
 
 Texts are quoted, so that control codes in a text of an application or a model do not reach the terminal.
 """

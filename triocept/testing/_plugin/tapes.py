@@ -1,4 +1,4 @@
-"""The cassette (recorded calls) of a test: the path of its file, its record mode, and the upstream that it records.
+"""Find or create the cassette (recorded calls) of a test: its file, its record mode, and the upstream to record.
 
 Rules:
 
