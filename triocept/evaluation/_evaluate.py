@@ -351,7 +351,9 @@ class EvaluationRun:
         before = read_evaluation(store.directory)
         if before is None:
             if store.done:
-                raise wrong(f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}")
+                raise wrong(
+                    f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}"
+                )
             return about
         for task in before.tasks:
             if task.id not in self.tasks.places:
