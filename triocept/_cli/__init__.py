@@ -3,8 +3,8 @@
 * `commands`: the commands and their options.
 * `options`: base classes for commands and options, suggestions for mistyped names, and options that several commands
   share.
-* `agent_plan`: the agent that `run` and `fleet` start. `install`: the commands that install known agents.
-  `limits`: the options for the limits of a run.
+* `agent_plan`: describes the agent that `run` and `fleet` start. `install`: the shell commands that install the known
+  agents. `limits`: the options for the limits of a run.
 * `run`: opens an endpoint and a rollout, and runs an agent.
 * `serve`: opens an endpoint and a rollout, for agents that are started elsewhere.
 * `approval`: the options `--policy` and `--approve`, by which a policy or a person decides on tool calls.

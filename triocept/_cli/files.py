@@ -126,12 +126,15 @@ class File:
         return found
 
     def turn(self, which: str) -> tuple[Trace, Turn]:
-        """Return the only rollout, and its turn with this number or id. Raise NotThere if there is no such turn."""
+        """Return the only rollout, and its turn whose number or id is `which`.
+
+        Raise NotThere if there is no such turn.
+        """
         trace = self.one()
         return trace, self.turn_of(trace, which)
 
     def turn_of(self, trace: Trace, which: str) -> Turn:
-        """Return the turn with this number or id. Raise NotThere if the rollout has no such turn."""
+        """Return the turn whose number or id is `which`. Raise NotThere if the rollout has no such turn."""
         found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
         if found is None:
             runs: list[list[int]] = []

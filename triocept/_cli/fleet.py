@@ -174,7 +174,7 @@ class Stored:
 
 
 def relative_file_in(plan: Plan) -> str | None:
-    """Return a hint if the agent's command names a file of the current directory that is not in the workspace.
+    """Return a hint if the agent's command contains a relative path of a file that the agent's directory does not have.
 
     Return None otherwise.
     """

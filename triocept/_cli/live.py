@@ -182,7 +182,10 @@ class Live:
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
-        """Print warnings after a run without errors: the agent made no call, or replies of the script were not used."""
+        """Print warnings at the end of a run without errors.
+
+        There is a warning if the agent made no call, or if replies of the script were not used.
+        """
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):

@@ -87,7 +87,7 @@ class _Row:
         """Pairs of time and output tokens, one for each turn of the last `_RATE_SECONDS` seconds."""
 
     def count(self, turn: Turn, at: float, prices: Mapping[str, Price] | None) -> None:
-        """Add the tokens, the cost and the outcome of a turn."""
+        """Add the tokens, the cost and the outcome of `turn` to the counts of the row."""
         self.turns += 1
         self.failed += turn.outcome != "answered"
         if (usage := usage_of(turn)) is not None:
@@ -142,7 +142,7 @@ class LiveTable:
         self._has_changed = True
 
     def take(self, event: RolloutEvent) -> None:
-        """Update the table with an event of a rollout."""
+        """Change the rows of the table according to `event`, an event of a rollout."""
         if (row := self._rows.get(event.run)) is None:
             if not isinstance(event, RolloutOpened):
                 return

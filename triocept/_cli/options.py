@@ -319,7 +319,7 @@ script_option = existing_file(
 
 
 def _once(ctx: click.Context, param: click.Parameter, files: Sequence[Path]) -> tuple[Path, ...]:
-    """Return each file once, also if the command line names it several times or by different paths."""
+    """Return the files of the command line, each only once, even if it is named several times or by several paths."""
     found: dict[str, Path] = {}
     for file in files:
         found.setdefault(os.path.realpath(file), file)  # a loop of links is an error later, with its name

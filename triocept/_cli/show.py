@@ -149,7 +149,7 @@ def headline(trace: Trace) -> list[Piece]:
 
 
 def _facts(trace: Trace) -> Iterable[str]:
-    """Yield further information about a rollout, each item as one line."""
+    """Yield lines with further facts about a rollout, such as its agents, models, metadata and scores."""
     commands = [*dict.fromkeys(map(command_line, trace.agents))]
     yield from (f"$ {command}" for command in commands[:_COMMANDS])
     if len(commands) > _COMMANDS:

@@ -27,7 +27,7 @@ KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "dialect": lambda turn, conversation, trace: turn.dialect,
     "rollout": lambda turn, conversation, trace: turn.rollout,
 }
-"""Properties by which calls can be grouped."""
+"""Properties by which calls can be grouped, each with a function that returns the property of a turn."""
 PERCENTS = (50, 90, 99)
 _STEP = log(1.01)
 _LEAST = 1e-6

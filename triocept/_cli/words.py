@@ -111,7 +111,7 @@ def said(turn: Turn, *, whole: bool) -> str:
 
 
 def handled(turn: Turn) -> str:
-    """Return the decisions about the tool calls of a turn, by kind, and the number of drafts: `2 reject, 1 draft`.
+    """Return the number of decisions of each kind about a turn's tool calls, and of drafts: `2 reject, 1 draft`.
 
     A draft is an answer that a handler got from another handler, and that the agent did not get, or got changed.
     """

@@ -149,7 +149,10 @@ class ViewApp:
                 self._requests.discard(request_scope)
 
     def end(self) -> None:
-        """End all streams after their last events. Cancel the streams that have not ended within `_LAST` seconds."""
+        """End the stream of each viewer after its last event.
+
+        Cancel streams that have not ended within `_LAST` seconds.
+        """
         if isinstance(self.source, LiveView):
             self.source.close()
         self.ended.set()

@@ -370,7 +370,7 @@ class LiveView(Source):
     def _count_pending(self, size: int) -> None:
         """Count a pending frame of `size` bytes.
 
-        Flush if many frames are pending because no viewer has caused a flush.
+        If many frames are pending, because no viewer has caused a flush, flush them now.
         """
         self._pending_size += size
         if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Within a run, each distinct message has one number. Messages are compared as in the graph (`message_key`), except
-   that their reasoning is compared, too.
+1. Within a run, each distinct message has one number. Messages are compared in the same way as in a trace's graph
+   (`message_key`), but their reasoning is compared, too.
 2. The time to add a turn depends only on its new messages. Messages of earlier turns are compared only by identity.
 3. This module only reads the trace. The rollout may add turns to the trace at the same time.
 """
@@ -83,7 +83,10 @@ class Messages:
         self._recent: Recent[int] = Recent()
 
     def numbers(self, messages: tuple[Message, ...], call: str) -> list[int]:
-        """Return the numbers of `messages`, which are those of the call `call`. The caller must not change the list."""
+        """Return the numbers of `messages`, the messages of the call `call`.
+
+        The caller must not change the returned list.
+        """
         known = self._recent.go_on(messages).known
         for message in messages[len(known) :]:
             known.append(self.number(message, call))
@@ -149,7 +152,7 @@ class Run:
         self._ended_at: float | None = None
 
     def row(self) -> Row:
-        """Return the Row of the run."""
+        """Return the Row (see `protocol`) of the run."""
         self.update()
         trace = self.trace
         usage, latest = self._usage, next(reversed(self.calls.values()), None)
@@ -311,7 +314,7 @@ class Run:
         return self.calls[id_]
 
     def turn_row(self, turn: Turn) -> Row:
-        """Return the TurnRow of one turn."""
+        """Return the TurnRow (see `protocol`) of one turn."""
         return next(self._rows([turn]))
 
     def turn_rows(self) -> list[Row]:

@@ -122,7 +122,7 @@ class Source:
         return {"turns": found.turn_rows(), "services": found.services(), "agents": found.agents()}
 
     def messages(self, run: str, numbers: str) -> Row | None:
-        """Return messages by their numbers; None if the run is unknown.
+        """Return the messages of a run that have the given numbers; None if the run is unknown.
 
         `numbers` has the form `0-3,7`. Raise ValueError if it has any other form.
         """

@@ -1,8 +1,8 @@
 """The wire formats that triocept supports (of OpenAI, Anthropic, Gemini and Ollama), and the API to add a wire format.
 
-A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. A dialect contains
-both directions: as a server, which answers an agent, and as a client, which calls a provider. A dialect is defined by
-one record, a `Dialect`::
+A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. A dialect works in
+both directions: an endpoint uses the dialect as a server, which answers an agent; an upstream uses the dialect as a
+client, which calls a provider. A dialect is defined by one record, a `Dialect`::
 
     SHOUT = Dialect(
         name="shout",

@@ -92,8 +92,9 @@ def types_come_first(data: bytes) -> bool:
 
 
 _MOST_COUNTED = 2**53
-"""The largest integer that every JSON reader reads exactly (RFC 8259, 6). The sum of a few such numbers fits in 64
-bits."""
+"""The largest integer that every JSON reader reads exactly (RFC 8259, 6). The sum of a few numbers of at most this size
+fits in 64 bits.
+"""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -352,8 +353,8 @@ def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | 
 def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
     """Return the value of a `content` field: the list `documents`, or a string if the list is one plain text.
 
-    A plain text part has the `type` `kind`, and no fields except its type and its text. For an empty list, return an
-    empty string.
+    A plain text part is an object with only two fields: its `type`, which is `kind`, and its text. For an empty list,
+    return an empty string.
     """
     if not documents:
         return ""

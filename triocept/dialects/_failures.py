@@ -23,7 +23,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error of a model call, as one type for all dialects."""
 
     status: int
-    """The HTTP status, 400 to 599. SDKs decide by the status if they retry."""
+    """The HTTP status, 400 to 599. An SDK retries the call after some statuses, and not after others."""
     message: str
     code: str | None = None
     """The error code or type in the dialect's words (`insufficient_quota`, `overloaded_error`). If None, the code for

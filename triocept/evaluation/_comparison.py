@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The runs A and B are paired by the task's id. The difference of a score is the mean of `B - A` over the tasks that
-   have a scored sample in both runs. The standard error is computed from the differences of the single tasks, so it
-   does not matter if some tasks are harder than others.
+1. The runs A and B are paired by the task's id. The difference of a score is a mean over the tasks that have a scored
+   sample in both runs. The value of a task is its mean in B minus its mean in A. The standard error is computed from
+   the differences of the single tasks, so it does not matter if some tasks are harder than others.
 2. A task passes in a run if at least half of its scored samples have a value of 1 or more. A task has flipped if it
    passes in only one of the runs.
 """
@@ -219,7 +219,7 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
             difference of this size.
 
     Raises:
-        TrioceptError: the runs have no task in common, or no score.
+        TrioceptError: the runs have no task in common, one of them contains no score, or they have no score in common.
         ValueError: `difference` is not a number above 0, or a score is not a finite number.
     """
     if not 0 < difference < inf:

@@ -609,7 +609,7 @@ def _shown(function: object, name: str) -> str:
 
 @dataclass(frozen=True)
 class GivenModel:
-    """The model that was passed as `model` of `evaluate`."""
+    """The argument `model` of `evaluate`. A worker calls this object to open the model."""
 
     model: Any
 

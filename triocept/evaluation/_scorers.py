@@ -33,7 +33,7 @@ SHOWN = 500
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A built-in scorer."""
+    """A built-in scorer, with a function that checks if it can score a task."""
 
     name: str
     score: Callable[[Task, Path, str], Awaitable[Score | dict[str, float]]]

@@ -62,7 +62,7 @@ def score_head(number: int) -> tuple[str, ...]:
 
 
 def score_row(found: ScoreSummary) -> tuple[str, ...]:
-    """Return the cells of one score. `*` marks a pass rate that leaves out tasks with too few scored samples."""
+    """Return the cells of one score's row. `*` marks a pass rate that leaves out tasks with too few scored samples."""
     estimate, rates = found.estimate, (found.pass_at[-1], found.pass_all[-1])
     return (
         cut(visible(found.name), 16),

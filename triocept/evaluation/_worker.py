@@ -104,8 +104,9 @@ class Plan:
     store: Path | None = None
     """The store; None for an evaluation without a store."""
     keeps_workdirs: bool = False
-    """If True, the store keeps the working directory of each sample. If False, it keeps the directory only if a scorer
-    fails, and only without redaction, because files are stored without changes."""
+    """If True, the store keeps the working directory of each sample. If False, the store keeps this directory only if a
+    scorer fails and no redaction is set, because the files are stored without redaction.
+    """
     scored_alone: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """Recorded samples that are scored without running the agent again. The keys are task and number. Each value is the
     offset, in bytes, at which the sample's line in `done.jsonl` starts."""
@@ -230,7 +231,7 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path, fo
 
 
 async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> dict[str, Any]:
-    """Score a recorded sample again, without its agent. Return the fields of its `Sample`.
+    """Run the scorers on a recorded sample, but not its agent. Return the fields of its new `Sample`.
 
     `offset` is the place of the sample's line in `done.jsonl`.
     """
@@ -424,7 +425,10 @@ async def _apply(
 
 
 async def in_own_thread(call: Callable[[], Any]) -> Any:
-    """Run `call`, which may never return, in a thread. An abandoned thread takes no token of the usual limiter."""
+    """Run `call`, which may never return, in a thread.
+
+    The thread has its own limiter. So even if it never ends, it takes no token of trio's default limiter.
+    """
     return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
 

@@ -6,8 +6,9 @@ Rules:
    need results directly after their calls. (In Anthropic's wire format, results are parts of the user's message.)
 2. The role `developer` becomes `system`, because chat templates do not support `developer`.
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
-4. A call of a free-text tool becomes a function call with one string argument, `input`. Dialects without free-text
-   tools do the same. The arguments of any other call are written as the model wrote them, even if they are not JSON.
+4. A call of a free-text tool becomes a function call with one string argument, `input`. The dialects that have no
+   free-text tools convert such a call in the same way. The arguments of any other call are written as the model wrote
+   them, even if they are not JSON.
 5. Content that cannot be expressed in chat completions is counted in `losses`.
 """
 

@@ -1,9 +1,9 @@
 """The export formats, by name, and the function `write_export`. If an export fails, no incomplete file remains.
 
-An export is first written next to its final path, under a name that begins with a dot. It gets its final name when it
-is complete and on the disk. An existing file is replaced only with `replace=True`. Folders, devices (`/dev/null`),
-pipes and everything else that is not a regular file are never replaced. If the path is a link, the file to which the
-link points is replaced.
+An export is first written next to its final path, under a name that begins with a dot. The export gets its final name
+when it is complete and on the disk. An existing file is replaced only with `replace=True`. Folders, devices
+(`/dev/null`), pipes and everything else that is not a regular file are never replaced. If the path is a link, the file
+to which the link points is replaced.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _check_place(path: Path, *, replace: bool) -> None:
 def _naming(beside: Path, path: Path) -> Iterator[None]:
     """Replace the temporary path `beside` by `path` in the name of an OSError that the body raises.
 
-    The caller of the export knows only `path`.
+    The caller of the export knows only `path`, not the temporary path.
     """
     try:
         yield

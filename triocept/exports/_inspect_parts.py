@@ -1,9 +1,9 @@
 """Convert messages, tools and answers to the JSON of an Inspect log, and arrange a trace's turns in Inspect's spans.
 
-Inspect's viewer shows a row for each agent. It needs one span, `solvers`, around all other spans. If `solvers` directly
-contains only one agent, the viewer treats it as the main agent. The span of a sub-agent is within the span of the tool
-call that started the sub-agent. Without the tool call's span, the viewer would hide a sub-agent that makes only one
-call.
+Inspect's viewer shows a row for each agent. The viewer needs one span, `solvers`, around all other spans. If `solvers`
+directly contains only one agent, the viewer treats it as the main agent. The span of a sub-agent is within the span of
+the tool call that started the sub-agent. Without the tool call's span, the viewer would hide a sub-agent that makes
+only one call.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Losses:
 
 @final
 class Lost:
-    """The kinds of content that some formats cannot express."""
+    """Namespace of the kinds of content that some export formats cannot express."""
 
     BLOBS = Loss("opaque blob of reasoning", "opaque blobs of reasoning")
     CACHE_WRITES = Loss("count of tokens written to a cache", "counts of tokens written to a cache")

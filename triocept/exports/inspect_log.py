@@ -195,7 +195,7 @@ class SampleEvents:
         """Each message and its positions in the pool, by Python's `id` of the message. The message itself is kept
         because only then its `id` stays unique."""
         self._tools: dict[bytes, list[Json]] = {}
-        """Cache of Inspect's definitions of tools. The key is the encoded tools of a request."""
+        """Cache of Inspect's definitions of tools. Each key is the list of tools of a request, encoded as bytes."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
         """Tool calls without a result so far, by their ids; each with the turn whose answer contains it."""
         segments = segments_of(trace)

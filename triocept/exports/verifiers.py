@@ -157,7 +157,7 @@ def _error(error: TurnError) -> dict[str, Json]:
 
 
 class _Graph:
-    """The messages of a trace as nodes of a graph. Each node refers to the node of the message before it."""
+    """The graph of a trace's messages. Each message is a node, which refers to the node of the message before it."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []

@@ -21,9 +21,10 @@ how many calls run at the same time::
 * `engine`: the base classes of engines (which start workers) and of workers. `in_process`: engine whose only worker
   runs in the program's own trio loop. `processes`: engine whose workers are subprocesses; `worker_process` and `frames`
   belong to it.
-* `ray_engine`: engine whose workers are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the code
-  that runs in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
-* `store`: finished results on disk, so that a run can be resumed.
+* `ray_engine`: engine whose workers are actors of Ray. `ray_cluster`: connects the program to a Ray cluster.
+  `ray_worker`: the code that runs in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the
+  code in the actor itself.
+* `store`: stores finished results on disk, so that a run can be resumed.
 * `each`: runs a function once in each worker, and pauses the upstreams of all workers.
 * `looking_after`: runs the code that communicates with a remote worker until that worker has ended.
 * `site`: the code that runs in a worker of every engine. `packing`: the encoding of functions, tasks and results.

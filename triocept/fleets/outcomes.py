@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @final
 class Outcome:
-    """Namespace of the classes of outcomes: `result.outcome` is an instance of one of these classes."""
+    """Namespace of the classes of outcomes. `result.outcome` is an instance of one of these classes."""
 
     class Value(msgspec.Struct, Generic[T], frozen=True):
         """The function returned a value."""

@@ -311,7 +311,7 @@ class Slots:
             await self._returned.wait()
 
     def remove(self, worker: FleetWorker) -> bool:
-        """Remove a worker that has died and may be replaced. Return True if any call ever ran in it."""
+        """Remove a worker that has ended; it may be replaced. Return True if any call ever ran in the worker."""
         self._coming += 1
         state = self._states.pop(worker)
         was_used = state.answered or bool(state.slots)

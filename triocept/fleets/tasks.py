@@ -97,7 +97,7 @@ class TaskSource(Generic[Task]):
     """The samples of a map's tasks, in the order of the tasks. For the options see `Fleet.map`.
 
     Args:
-        ordered: if True, the order of the tasks is kept, even if tasks were lost in an earlier run.
+        ordered: if True, the tasks are read in their order, even if some of them were lost in an earlier run.
         on_skipped: called for each task whose outcomes are all in the store, with the task's index and the number of
             these outcomes.
     """

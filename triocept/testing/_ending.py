@@ -6,10 +6,10 @@ Rules:
    raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
 2. A call counts as unanswered only if the rollout has no handler. If there is a handler, this handler may still run
    when the test ends, because the application has stopped waiting for the answer, or sends calls in the background.
-   This is not an error of the test.
+   An unanswered call is then not an error of the test.
 3. A handler may fail after it has answered. So at the end of the block, a running handler gets `AT_WORK` seconds to
    finish before it is cancelled.
-4. In a process that was forked within the block, the end of the block does nothing.
+4. If the process is forked within the block, the end of the block does nothing in the forked process.
 """
 
 from __future__ import annotations

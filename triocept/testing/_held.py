@@ -58,7 +58,7 @@ class Held(Generic[T]):
     def close(self, error: BaseException | None) -> bool:
         """Exit the context with the block's `error`. Return True if the context has suppressed `error`.
 
-        If the context raises another exception, raise that exception.
+        If the context raises any other exception than `error`, raise this exception.
         """
         self.end(error)
         return not self.is_forked and self._closed.take()

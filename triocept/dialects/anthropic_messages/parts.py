@@ -150,9 +150,10 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
     """Rewrite a JSON Schema so that it describes an object, without `anyOf`, `oneOf` and `allOf` at the top.
 
-    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of these alternatives become properties of
-    the object. A property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
-    The result allows everything that the source allows, and more.
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of the schemas in these lists become
+    properties of the object. A property is required in the result if the schema itself requires it, if an item of
+    `allOf` requires it, or if all items of `anyOf` or `oneOf` require it. The result allows everything that the source
+    allows, and more.
     """
     alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
     parts = _objects(schema.get(_ALL_OF))

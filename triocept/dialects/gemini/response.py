@@ -127,7 +127,7 @@ class Chunks:
         self._beside: dict[str, Json] = {}  # further fields of the candidate
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Append the events of one chunk."""
+        """Append the events of one chunk (`document`) to `events`."""
         fields = ProtoFields(document)
         candidates = fields.each("candidates")
         identity, model = fields.text("responseId"), fields.text("modelVersion")
@@ -148,7 +148,7 @@ class Chunks:
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """Append the last events.
+        """Append the last events of the answer to `events`.
 
         Raise `UpstreamError` if the finish reason means a failure, or if no finish reason was received.
         """

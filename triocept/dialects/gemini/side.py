@@ -85,7 +85,7 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 
 
 _MOST_INPUTS = 100
-"""Maximum number of texts in one call, as stated in the text of Google's error."""
+"""Maximum number of texts in one call for embeddings, according to the text of Google's error."""
 
 
 def embeddings(call: SideCall) -> Embeddings:

@@ -24,8 +24,8 @@ Rules of the renderer:
    ended.
 4. The last chunk has the finish reason, the usage (estimated if unknown), and further fields of the answer.
 5. An error is a bare object, without `data:` before it and without an empty line after it. For an error in this form,
-   Google's Python SDK raises an exception. Google's JavaScript SDK splits at empty lines, so it does not skip the
-   error. In an array, the error is the last item.
+   Google's Python SDK raises an exception. Google's JavaScript SDK splits the stream at empty lines; since no empty
+   line follows, the SDK does not skip the error. In an array, the error is the last item.
 6. A keep-alive is a response without candidates, or a line feed in an array.
 """
 

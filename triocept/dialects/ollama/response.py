@@ -214,7 +214,7 @@ class Chunks:
         """True if the last document was received."""
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Append the events of one document. Ignore documents after the one with `"done": true`."""
+        """Append the events of `document` to `events`. Ignore documents after the document with `"done": true`."""
         if self.done:
             return
         fields = Fields(document)

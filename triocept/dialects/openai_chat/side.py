@@ -78,7 +78,7 @@ def _beside(path: str, document: Json) -> ProviderCall:
 
 _FORMATS = ("float", "base64")
 _MOST_INPUTS = 2048
-"""Maximum inputs in one call, from OpenAI's API reference."""
+"""Maximum number of inputs in one call for embeddings, according to OpenAI's API reference."""
 
 
 def embeddings(call: SideCall) -> Embeddings:

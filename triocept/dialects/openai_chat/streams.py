@@ -142,11 +142,11 @@ class ChunkParser(StreamParser):
 
     @abstractmethod
     def _content(self, choice: Fields, events: list[Event]) -> None:
-        """Append the events for the content of a choice."""
+        """Parse the content of `choice`, and append its events to `events`."""
 
     @abstractmethod
     def _close_parts(self, events: list[Event]) -> None:
-        """Append the end event of each open part, because the answer is complete."""
+        """Append the end event of each open part to `events`, because the answer is complete."""
 
     @abstractmethod
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
@@ -268,7 +268,7 @@ class _Calls:
         """True if the answer contains a call."""
 
     def add(self, fields: Fields, events: list[Event]) -> None:
-        """Append the events of one fragment of a tool call."""
+        """Append the events of one fragment of a tool call (`fields`) to `events`."""
         identity, number = fields.text("id") or "", fields.integer("index")
         inner = fields.object("custom") or fields.object("function") or Fields({}, fields.path)
         name = inner.text("name") or ""

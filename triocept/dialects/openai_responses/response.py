@@ -9,7 +9,7 @@ Rules:
 3. The usage contains all token counts. Unknown counts are estimated, because some clients refuse an answer without
    usage.
 4. If a token limit may have cut the last tool call, this call gets the status `incomplete`.
-5. Codex always gets the status `completed`, because it treats `incomplete` as fatal.
+5. Codex always gets the status `completed`, because Codex treats the status `incomplete` as a fatal error.
 
 The status `incomplete` means that the answer was stopped by a token limit or a content filter. An unknown or missing
 status from an upstream raises an error, because triocept never invents a status.

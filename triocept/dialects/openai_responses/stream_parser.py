@@ -206,7 +206,10 @@ class Parts:
         self._write(item, text, events)
 
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Process an event with a delta of a text. If no earlier event has begun the part, begin the part `empty`."""
+        """Process an event with a delta of a text.
+
+        If no earlier event has begun the text's part, begin the part `empty`.
+        """
         item = self._find(fields)
         if item is None:
             return

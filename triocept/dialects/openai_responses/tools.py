@@ -104,7 +104,7 @@ class OfferedTools(tuple[Tool, ...]):
 
     @cached_property
     def echo(self) -> tuple[list[Json], bytes]:
-        """The tools as an answer repeats them: decoded (must not be changed), and encoded."""
+        """The tools in the form in which an answer repeats them: decoded (must not be changed), and encoded as JSON."""
         documents = echoed_tools(self, same_dialect=True)
         return documents, encode_json(documents)
 
@@ -115,7 +115,10 @@ def names_of(tools: Sequence[Tool]) -> Names:
 
 
 def echo_of(request: Request) -> tuple[list[Json], bytes]:
-    """Return the request's tools as an answer repeats them: decoded (must not be changed), and encoded."""
+    """Return the request's tools in the form in which an answer repeats them: decoded, and encoded as JSON.
+
+    The decoded list must not be changed.
+    """
     if isinstance(request.tools, OfferedTools) and request.dialect == NAME:
         return request.tools.echo
     documents = echoed_tools(request.tools, same_dialect=request.dialect == NAME)
@@ -123,7 +126,7 @@ def echo_of(request: Request) -> tuple[list[Json], bytes]:
 
 
 def echoed_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the tools of a request as an answer repeats them."""
+    """Return `tools`, the tools of a request, in the form in which the answer repeats them."""
     return [
         {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
         for tool in render_tools(tools, same_dialect=same_dialect)

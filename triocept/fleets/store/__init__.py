@@ -20,7 +20,8 @@ Rules:
 
 * `layout`: the directory, its lock, `run.json`. `lines`: `done.jsonl`.
 * `keys`: identifiers of tasks, which stay the same in a resumed run.
-* `recording`: the code in a worker. `places`: the traces of a result, which each access reads from the files.
-* `store`: the code in the driver: `open_store`, and the part of a store that one map uses. `reading`: `read_results`.
+* `recording`: records rollouts in a worker. `places`: reads the traces of a result from the files, at each access.
+* `store`: the code that runs in the driver: `open_store`, and the part of a store that one map uses. `reading`: the
+  function `read_results`.
 * `checking`: `check_store`.
 """

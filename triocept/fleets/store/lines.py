@@ -83,7 +83,10 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Line about a task or sample whose outcome is `Outcome.Lost`. A resumed run runs the task again."""
+    """Line of `lost.jsonl` about a task or sample whose outcome is `Outcome.Lost`.
+
+    A resumed run runs the task again.
+    """
 
     key: str
     sample: int

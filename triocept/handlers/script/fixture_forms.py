@@ -27,7 +27,10 @@ class FixtureFile(Form, frozen=True):
 
 
 class MatchForm(Form, frozen=True):
-    """Conditions on a request, in an entry of aimock's fixtures file. `fixtures.failures` checks them."""
+    """Conditions on a request, in an entry of aimock's fixtures file.
+
+    The function `fixtures.failures` checks whether a request meets them.
+    """
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815

@@ -1,4 +1,4 @@
-"""Reader of aimock's fixture files. Its errors name the file, the line and the invalid part."""
+"""Read aimock's fixture files. The errors name the file, the line and the invalid part."""
 
 from __future__ import annotations
 

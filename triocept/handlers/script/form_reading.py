@@ -1,4 +1,4 @@
-"""Reader of the mappings in a script file.
+"""Read the mappings in a script file.
 
 The texts of its errors name the file and the line, and describe the correction.
 """

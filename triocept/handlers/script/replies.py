@@ -93,7 +93,7 @@ def is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
-    """Check that each item of `replies` is a reply, and that a reply follows the last pause.
+    """Check that each item of `replies` is a reply or a pause, and that the last item is not a pause.
 
     Raises:
         NotAReply: there are no replies, an item is not a reply, or the last item is a pause.

@@ -1,4 +1,4 @@
-"""Rules of a script: `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
+"""Rules of a script, such as `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
 
 from __future__ import annotations
 

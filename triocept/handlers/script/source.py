@@ -160,7 +160,7 @@ def described_miss(request: Request, misses: Sequence[Miss], call: int, total: i
 
 
 def described_request(request: Request) -> str:
-    """Return a few lines that describe a request in an error text."""
+    """Return a few lines of text that describe `request`, for an error."""
     count = counted(len(request.messages), "message", "messages")
     lines = [f"{request.dialect}, model {request.model!r}, {count}; the last messages:"]
     for message in request.messages[-3:]:

@@ -33,7 +33,7 @@ CHARACTERS_OF_A_TOKEN = 4
 
 @dataclass(frozen=True)
 class _Step:
-    """A pause in seconds, and the pieces that are sent together after the pause."""
+    """Pieces of an answer that are sent together, and the pause in seconds before them."""
 
     pause: float
     pieces: tuple[Piece, ...]

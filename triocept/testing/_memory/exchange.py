@@ -46,7 +46,8 @@ async def open_exchange(
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
 
-    Closing: an exception of the block has the same effect on the exchange as an exception of a handler. The exception
+    Closing: if the block raises an exception, the exchange gets the same outcome as after an exception of a handler.
+        The exception
     propagates unchanged.
 
     Raises:

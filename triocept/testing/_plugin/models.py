@@ -1,4 +1,7 @@
-"""The value of the fixture `triocept_model`: each call opens a fake model. At the end of the test, all models close."""
+"""The value of the fixture `triocept_model`.
+
+Each call of this value opens a fake model, which the test's end closes.
+"""
 
 from __future__ import annotations
 
