@@ -7,8 +7,8 @@ Rules:
 2. With both options, the file of `--policy` decides first. The person decides on a call if `--approve` names its tool,
    and the file does not name the tool or escalates the call. A call on which neither the file nor the person decides is
    rejected.
-3. It is an error if the file itself decides on a tool that `--approve` names: the person would never be asked about
-   this tool.
+3. If the file itself decides on a tool that `--approve` names, the command ends with an error, because the person would
+   never be asked about this tool.
 4. With `--approve` alone, the person is asked about every call until the agent has offered all tools that `--approve`
    names, because one of these names may be mistyped.
 """

@@ -150,7 +150,10 @@ async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
 
 @final
 class _Follower:
-    """Reader of the lines that workers add to the trace files of a store. It sends an event for each line."""
+    """Reader of the trace files of a store.
+
+    For each line that a worker adds to one of these files, it sends an event.
+    """
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ def ignore(warning: str) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings that all tasks share. They are sent to the workers."""
+    """Settings that all tasks share, and that the driver sends to the workers."""
 
     handler: Model | None
     """The model that answers calls. None means that every call gets the same fixed greeting."""
@@ -60,7 +60,9 @@ class Bench:
     plan: Plan
     endpoint: Endpoint
     model: Model
-    """The model. It is opened again for each rollout, so that a script starts from its beginning."""
+    """The model that answers calls. The model is opened again for each rollout, so that a script starts from its
+    beginning.
+    """
 
 
 @asynccontextmanager

@@ -104,8 +104,9 @@ class Forward:
 _FIELDS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(Sampling).items() if name != "max_output_tokens"
 }
-"""Names and types of the fields that `--sampling` accepts. It does not accept the token limit, which the user sets with
-`--max-output-tokens`: this option only lowers the limit that the agent requested."""
+"""Names and types of the fields that `--sampling` accepts. The token limit is not among these fields: the user sets it
+with `--max-output-tokens`, which only lowers the limit that the agent requested.
+"""
 
 
 def _parse_sampling(

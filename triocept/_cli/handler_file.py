@@ -5,7 +5,8 @@ Rules:
 1. If NAME is a function or class that can be called without arguments, triocept calls it once for each rollout. The
    result must be the handler, or a context manager that yields the handler. Any other object NAME is the handler
    itself.
-2. The file is run once in each process. It can import modules from its directory, as if Python had started the file.
+2. The file is run once in each process. The file can import modules from its own directory, as if Python had started
+   the file.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ class Live:
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
         """Print warnings at the end of a run without errors.
 
-        There is a warning if the agent made no call, or if replies of the script were not used.
+        A warning is printed if the agent made no call, or if replies of the script were not used.
         """
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))

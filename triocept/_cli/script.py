@@ -39,7 +39,7 @@ class Answers:
 
 
 class Model(Protocol):
-    """A handler that the command's options describe. It is closed until `open` opens it."""
+    """A handler that the command's options describe. The handler is not open before `open` is called."""
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 Rules:
 
 1. If the file contains an error, is unreadable or does not exist, the error is printed. The script that was loaded
-   before continues to answer. It also answers while an editor replaces the file.
+   before continues to answer. The loaded script also answers while an editor replaces the file.
 2. A reloaded script starts from its beginning. The old script completes the answers that it has begun.
 3. If the script has no reply for a request, the request is refused with this reason, and the reason is printed. The
    endpoint stays open, so that the user can correct the script.

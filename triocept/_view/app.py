@@ -37,8 +37,9 @@ from .source import Source
 
 PATH = "/view"
 MOST_BODY = 16 * 1024 * 1024
-"""Maximum bytes of a request body with a decision. It may contain the changed arguments of a tool call, which may be
-long."""
+"""Maximum bytes of the body of a request with a decision. Such a body may contain the changed arguments of a tool call,
+which may be long.
+"""
 _LAST = 0.1
 """Maximum seconds, after the endpoint has ended, in which viewers can still read the last events."""
 _NO_KEY = "the key of the view is missing or wrong: open the view_url of the endpoint"

@@ -121,8 +121,9 @@ class LiveView(Source):
         self._changed: dict[str, None] = {}
         """Ids of the runs whose rows have changed since the last flush."""
         self._log: deque[tuple[int, int, bytes]] = deque()
-        """The chunks. Each consists of the number of the last event before it, the number of the last event in it, and
-        its bytes."""
+        """The chunks, oldest first. Each chunk is a tuple of three values: the number of the last event before the
+        chunk, the number of the last event in the chunk, and the bytes of the chunk.
+        """
         self._log_size = 0
         self._news = trio.Event()
         self._has_failed = False
@@ -149,7 +150,7 @@ class LiveView(Source):
                 )
 
     def show_tasks(self, evaluation: Row) -> None:
-        """Show the tasks of `evaluation`. They replace the tasks that were shown before."""
+        """Show the tasks of `evaluation` in place of the tasks that were shown before."""
         if evaluation != self.evaluation:
             self.evaluation = evaluation
             self._send("evaluation", evaluation)

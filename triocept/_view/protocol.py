@@ -32,10 +32,10 @@ key. `POST` needs `content-type: application/json`. Errors are JSON: `{"error": 
 Stream. The stream is `text/event-stream`. The page reads it with `fetch`, because EventSource cannot send a header. The
 stream of recorded runs consists of one event, the snapshot. Each event has `id` (a number that grows, but may skip
 numbers), `event` (one of the names below) and `data` (JSON on one line). The server sends a comment line (`: `) every
-15 s. It collects the events of 50 ms, and sends them together.
+15 s. The server collects the events of 50 ms, and sends these events together.
 
-1. The first event is `snapshot`. It contains the whole state, and `seq`, the number of the last event that the state
-   includes. Every later event has a larger id.
+1. The first event is `snapshot`. A snapshot contains the whole state, and `seq`, the number of the last event that the
+   state includes. Every later event has a larger id.
 2. When a page that was disconnected connects again, it sends `Last-Event-ID: ID`. If the server still has the events
    after ID, it sends these events and no snapshot. Otherwise the first event is a `snapshot`, which replaces the page's
    whole state (`rows`, `calls`, `waiting`). The turns in the page's cache stay valid, but some may be missing, so the
@@ -67,8 +67,8 @@ unknown members and events.
                                 # with a list of samples for each store. Sample: {"run": "…" or null, "state": "passed",
                                 # "below" (scored, first score below 1), "unscored" or "missing", "text": "check 1"}
 
-`row` is a Row. It comes when a run has begun, or a member of its row has changed, and replaces the row with the same
-`run`::
+`row` is a Row. The server sends a `row` when a run has begun, or a member of its row has changed. The row replaces the
+row with the same `run`::
 
     {"run": "…", "rollout": "r_1",
      "title": "Fix the bug",    # its task, its own id, or the first words of its prompt; "": no call yet
@@ -97,7 +97,7 @@ unknown members and events.
      "scores": {"reward": 1.0}, "metadata": {},
      "kept": true}              # false: an old run, of which only this row is kept
 
-`call` is a Call. It comes when a model call has arrived::
+`call` is a Call. The server sends a `call` when a model call has arrived::
 
     {"run": "…", "id": "x_1", "at": …, "model": "…", "dialect": "anthropic_messages", "agent": "…",
      "messages": [[0, 7]],      # half-open ranges of message numbers, in order
@@ -118,8 +118,8 @@ characters of a text; `skipped` is the number of characters before them.
 "text", "tool_call": "id", "tool": "name", "first": 0.8}`. The first piece of a part creates the part. Adjacent pieces
 of one part may be joined into one `more`.
 
-`asked` is a Question. It comes when a tool call waits for a decision. A second `asked` with the same id replaces the
-first::
+`asked` is a Question. The server sends an `asked` when a tool call waits for a decision. A second `asked` with the same
+id replaces the first::
 
     {"id": "q_1", "run": "…", "call": "x_1", "tool_call": "toolu_1", "tool": "Bash", "arguments": "{…}", "at": …,
      "here": true}              # false: another policy decides (such as the terminal alone): show it without buttons
@@ -129,7 +129,8 @@ first::
 "", "by": "page: Ann", "seconds": 3.1, "way": "answer|gate"}`; `kind` has the same values as in `decide`. Every page
 shows the person that decided (`by`).
 
-`turn` is a TurnRow. It comes when a call has its outcome, and replaces the Call with the same id::
+`turn` is a TurnRow. The server sends a `turn` when a call has its outcome. The TurnRow replaces the Call with the same
+id::
 
     {"run": "…", "id": "x_1", "number": 2, "at": …,
      "first": 0.8, "duration": 2.5,     # seconds; `first` null: the answer was given whole
@@ -154,9 +155,9 @@ shows the person that decided (`by`).
      "error": null,             # or {"type", "message", "status"}
      "decisions": [Decided, …], "drafts": 0}
 
-`lost` is `{"run", "call": "x_1"}`. It comes when a call has ended without a turn.
+`lost` is `{"run", "call": "x_1"}`. The server sends a `lost` when a call has ended without a turn.
 
-`service` is a ServiceRow. It comes when a call to a host service has ended::
+`service` is a ServiceRow. The server sends a `service` when a call to a host service has ended::
 
     {"run", "id", "number", "kind": "tool", "name", "outcome", "at", "duration", "turns": 2, "error": null}
 
@@ -177,8 +178,8 @@ because a later call can show that an earlier call was a side call.
 
 `GET …/raw` returns `{"turn": {…}, "wire": null or {"method", "url", "headers", "body": TEXT, "status",
 "answer_headers", "answer": TEXT}, "curl": {"method", "path", "body": TEXT}}`. `curl` is the request, written anew in
-its dialect, for the button "copy as curl", with `$KEY` in place of the key. It is null if the dialect cannot write the
-request.
+its dialect, for the button "copy as curl", with `$KEY` in place of the key. If the dialect cannot write the request,
+`curl` is null.
 
 `GET …/messages` returns `{"messages": {"0": Message, …}}`, where Message is `{"role": "system|developer|user|assistant|
 tool", "content": [Part, …], "name"?}`. Parts have the member `part`: `Text` (`text`), `Reasoning` (`text`), `Media`

@@ -20,8 +20,9 @@ from .._rollout.rollout import Rollout, take_hook
 from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
-"""Time-out of a hook in seconds. It is long, because a person may have to decide, and agents run the tool after the
-time-out."""
+"""Time-out of a hook in seconds. The time-out is long, because a person may have to decide, and an agent runs the tool
+when the time-out has passed.
+"""
 
 _SCRIPT = """import os
 import sys
@@ -63,7 +64,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
     """Write the hooks to `gate.json`, and return the options that make Claude Code read this file.
 
     The hooks are http hooks, which need no program. `onFailure` (since Claude Code 2.1.295) blocks a tool whose hook
-    fails. Older versions run such a tool; the gate then ends the rollout.
+    fails. Older versions of Claude Code run the tool although its hook has failed; the gate then ends the rollout.
     """
     if not (events := _events(rollout, "claude_code")):
         return ()

@@ -135,7 +135,9 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "render_models": ("names",),
 }
 _CLASSES: Mapping[str, type] = {"stream_parser": StreamParser, "stream_renderer": StreamRenderer}
-"""Required base classes, by the name of the field. Such a field may contain a class in place of a function."""
+"""Required base classes, by the name of the field. Each of these fields may contain a class in place of a function; the
+class must then be derived from this base class.
+"""
 _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),

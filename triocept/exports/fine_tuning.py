@@ -95,9 +95,9 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield each message with a number.
+    """Yield each message with the number, from 0, of the latest group of adjacent messages of the model.
 
-    Adjacent messages of the model have the same number, which counts as one place.
+    A message of the model gets the number of its own group. The number is -1 before the first of these groups.
     """
     run, inside = -1, False
     for message in messages:

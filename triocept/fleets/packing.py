@@ -34,7 +34,7 @@ from .store.recording import Kept, RecordTo
 
 class Job(msgspec.Struct, frozen=True):
     function: bytes
-    """The function, as bytes. It is encoded only once for all tasks of a map."""
+    """The function, as bytes. A map encodes its function only once for all tasks."""
     task: Any
     attempt: int
     sample: int | None = None

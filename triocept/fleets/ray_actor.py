@@ -1,8 +1,8 @@
 """The actor that Ray starts on a node: it reports the node's versions, and then forwards each call to `ray_bridge`.
 
-The actor's class is sent to the node by value. It imports no triocept module before the driver (the program that opened
-the fleet) has compared the versions. So even a node that has another version of triocept, or does not have triocept,
-can report its versions.
+The actor's class is sent to the node by value. The class imports no triocept module before the driver (the program that
+opened the fleet) has compared the versions. So even a node that has another version of triocept, or does not have
+triocept, can report its versions.
 """
 
 from __future__ import annotations

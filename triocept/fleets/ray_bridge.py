@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Ray's asyncio loop only waits. It starts calls in trio's loop by `run_sync_soon`, and gets the results through
-   futures.
+1. Ray's asyncio loop only waits. For each call, Ray's loop starts a task in trio's loop by `run_sync_soon`, and gets
+   the result through a future.
 2. If trio's loop ends unexpectedly, the process ends, too. The worker could run no calls without this loop, and the end
    of the process notifies the driver (the program that opened the fleet).
 3. Ray changes environment variables and the niceness of its processes. Agents do not inherit these changes.

@@ -82,7 +82,7 @@ class RayEngine(Engine):
         self._resources = dict(resources or {})
         self._hung_after = hung_after
         self._make: Any = None
-        """Function that starts an actor. It is None except while a connection to the cluster is open."""
+        """Function that starts an actor. The value is None if no connection to the cluster is open."""
 
     def __repr__(self) -> str:
         where = "" if self._address is None else f"{self._address!r}, "

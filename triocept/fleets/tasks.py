@@ -126,7 +126,9 @@ class TaskSource(Generic[Task]):
         self._task_store: TaskStore | None = None
         """Entry of the task `begun` in the store."""
         self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
-        """Tasks that an earlier run with the store lost. They are read after all other tasks."""
+        """Tasks whose outcome in an earlier run with the store was `Lost`. These tasks are returned after all other
+        tasks.
+        """
         self._tasks_pulled = 0
         self.calls: int = 0
         """Number of calls that `next_call` has returned."""

@@ -4,7 +4,7 @@ Rules:
 
 1. For each call, one random number decides which fault the call gets, or that the wrapped handler answers. So the sum
    of all rates is at most 1.
-2. The random number (the draw) depends only on the seed and on the number of the call in its rollout. It depends
+2. The random number (the draw) depends only on the seed and on the number of the call in its rollout. The draw depends
    neither on the content of the request nor on other rollouts. Nested `chaos` handlers make independent draws.
 3. If a call gets a fault, the notes of its turn name the fault.
 """

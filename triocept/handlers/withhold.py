@@ -103,7 +103,7 @@ class _Removed:
     def apply(self, request: Request) -> Request:
         """Return `request` without the parts that the options of `withhold` remove.
 
-        If the request contained such a part, also add a notice for the model.
+        If parts were removed, also add a notice for the model to the request.
         """
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]

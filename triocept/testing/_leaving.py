@@ -5,8 +5,8 @@ Rules:
 1. An error of a handler or of the endpoint counts as the cause. An error of the block's body (an SDK's exception for
    the 500, a failed assert) counts as the consequence. The cause is raised, with the body's error as its context.
 2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) does not count as a consequence. Such
-   an exception is raised unchanged, and the other errors are added to it as notes. If Python would not print the notes
-   (`sys.exit`, asyncio's `CancelledError`), the errors are logged instead.
+   an exception is raised unchanged, and the other errors are added to it as notes. For some of these exceptions
+   (`sys.exit`, asyncio's `CancelledError`), Python would not print notes. Then the other errors are logged.
 3. If trio has cancelled the body, a group is raised that contains the `trio.Cancelled` and the other errors. The
    cancelled scope removes the `trio.Cancelled` from the group, so that the other errors propagate.
 4. An error that the body has raised is not raised again.

@@ -94,7 +94,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Convert `tool_choice` into a `ToolChoice` and a flag that allows parallel calls.
+    """Convert `tool_choice` into a `ToolChoice`, and a bool that is True if parallel calls are allowed.
 
     Each of the two values is None if the document does not contain it.
     """
@@ -115,7 +115,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 
 
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
-    """Return the value of `tool_choice`, which also allows or forbids parallel calls.
+    """Return the value of the field `tool_choice`, which also states if parallel calls are allowed (`parallel`).
 
     If the request needs no `tool_choice`, return None.
     """

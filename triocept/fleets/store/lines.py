@@ -5,8 +5,8 @@ counts.
 
 Rules:
 
-1. The driver (the program that opened the fleet) holds the store's lock. It writes each line with one `write`, before
-   the result is delivered. If only a part of a line could be written, the driver removes this part.
+1. The driver (the program that opened the fleet) holds the store's lock. The driver writes each line with one `write`,
+   before the result is delivered. If only a part of a line could be written, the driver removes this part.
 2. Bytes after the last newline are not a line: the driver removes them, and readers ignore them.
 """
 
@@ -61,8 +61,9 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     sample: int = msgspec.field(default_factory=int)
-    """Index of the sample in its group; 0 if the line has no `sample`, as in files of earlier versions. It is always
-    written, because msgspec does not omit a field with `default_factory`."""
+    """Index of the sample in its group; 0 if the line has no `sample`, as in files of earlier versions. New lines
+    always contain `sample`, because msgspec does not omit a field with `default_factory`.
+    """
     group: int | None = None
     outcome: OutcomeWord
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

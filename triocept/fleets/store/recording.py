@@ -88,7 +88,10 @@ def file_start(worker: str) -> str:
 @protected_methods
 @final
 class CallRecorder:
-    """Recorder for the rollouts of one call. It forwards to the recorder that all calls of the process share."""
+    """Recorder for the rollouts of one call.
+
+    It forwards all records to the recorder that the calls of the process share.
+    """
 
     def __init__(self, recorder: JSONLRecorder, *, fsync: bool) -> None:
         self._recorder = recorder

@@ -53,8 +53,8 @@ class OddAnswers(BaseFault):
     ) -> Self:
         """Return a fault: a tool call whose arguments stop in the middle, so that they are not valid JSON.
 
-        In some dialects, arguments are a JSON object and not a text. There the agent gets `{"_raw": …}` with the cut
-        text.
+        In some dialects, arguments are a JSON object and not a text. In these dialects, the agent gets `{"_raw": …}`
+        with the cut text.
 
         Args:
             call: the complete call.
