@@ -68,13 +68,15 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None
     """p value of the paired t test; None if only one task is compared, or if all tasks have the same difference."""
     sign_p: float
-    """p value of the exact sign test. It counts the tasks whose mean is higher in B, and those whose mean is lower in
-    B."""
+    """p value of the exact sign test. The test counts the tasks whose mean is higher in B, and the tasks whose mean is
+    lower in B.
+    """
     tasks: tuple[TaskChange, ...]
     """The compared tasks, the task with the largest change first."""
     unscored: tuple[str, ...] = ()
-    """Ids of the tasks that both runs contain, but that have no scored sample in one of the runs. They are not
-    compared."""
+    """Ids of the tasks that both runs contain, but that have no scored sample in one of the runs. These tasks are not
+    compared.
+    """
     difference_to_see: float
     tasks_needed: int | None
     """Number of tasks needed to detect a difference of `difference_to_see` with a probability of 0.8, if each task has

@@ -144,7 +144,7 @@ def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, 
 def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Return, for each scorer, the number of samples with its score, and a text about the samples without its score.
 
-    The text contains the number of these samples for each reason. It is empty if no sample lacks the score.
+    The text contains the number of these samples for each reason. The text is empty if no sample lacks the score.
     """
     found: dict[str, tuple[int, str]] = {}
     for scorer in scorers:

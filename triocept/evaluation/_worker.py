@@ -62,8 +62,10 @@ _OVERLOADED = 429
 _PROVIDER_ERRORS = (UpstreamError.__name__, UpstreamTruncated.__name__)
 
 AgentFunction: TypeAlias = Callable[[Rollout, Task, Path], Awaitable[str | AgentResult | None]]
-"""`async (rollout, task, workdir) -> answer`: an agent that is a function. It either calls the model of the rollout
-itself, or starts a program by `rollout.run_agent`. It returns the answer, or the result of `run_agent`, or None."""
+"""`async (rollout, task, workdir) -> answer`: an agent that is a function. The function either calls the model of the
+rollout itself, or starts a program by `rollout.run_agent`. It returns the agent's answer, the result of `run_agent`, or
+None.
+"""
 Scorer: TypeAlias = Callable[..., Any]
 """`(trace, task, workdir) -> Score, number, bool, or a dict of them`; async or not. If it has a parameter `answer`, the
 agent's answer is passed to it."""
@@ -89,7 +91,7 @@ scoring: ContextVar[Scoring] = ContextVar("triocept_scoring")
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings that all samples share. They are sent to the workers."""
+    """The settings that all samples share, and that the driver sends to the workers."""
 
     agent: AgentFunction
     open_model: OpenModel

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. Results of tools are separate messages. They come before the text that was sent with them, because chat templates
-   need results directly after their calls. (In Anthropic's wire format, results are parts of the user's message.)
+1. Results of tools are separate messages. If a text was sent together with results, the results are written before this
+   text, because chat templates need results directly after their calls. (In Anthropic's wire format, results are parts
+   of the user's message.)
 2. The role `developer` becomes `system`, because chat templates do not support `developer`.
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
 4. A call of a free-text tool becomes a function call with one string argument, `input`. The dialects that have no

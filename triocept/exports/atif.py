@@ -5,8 +5,8 @@ Rules:
 1. A rollout is a document, `<rollout>.json`. If the agent compacts its history, the calls after the compaction are in
    another document, `<rollout>.cont-1.json`. The document with the calls before the compaction names this file.
 2. The messages that a call adds to the conversation are steps of the system and the user. The call's answer is a step
-   of the agent. The results of the answer's tool calls are sent with a later call. They become the observation of the
-   agent's step.
+   of the agent. The results of the answer's tool calls are sent with a later call. These results become the observation
+   of the agent's step.
 3. The trajectory of a sub-agent is embedded in a document. The result of the tool call that began the sub-agent refers
    to this trajectory. Calls outside the conversations (side calls, for example for a title) are embedded, too; their
    `extra` names their kind.
@@ -160,9 +160,9 @@ _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 class Steps:
     """The model calls of a conversation as a sequence of ATIF steps.
 
-    A tool's result is sent with a later model call. It becomes the observation of the step that called the tool. A
-    result belongs to the tool call with the same id. If the agent has changed the ids, the result belongs to the first
-    tool call without a result.
+    A tool's result is sent with a later model call. The result becomes the observation of the step that called the
+    tool. A result belongs to the tool call with the same id. If the agent has changed the ids, the result belongs to
+    the first tool call without a result.
     """
 
     def __init__(self, losses: Losses) -> None:

@@ -96,7 +96,7 @@ def _fields(source: object, *names: str) -> dict[str, Json]:
 
 
 GROUP = 256
-"""Maximum number of rows in memory. It is small because each row holds a complete conversation."""
+"""Maximum number of rows in memory. The number is small because each row holds a complete conversation."""
 _TEXTS = (
     *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
     *(

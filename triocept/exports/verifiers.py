@@ -10,8 +10,7 @@ Rules:
    call's answer, before the sampled tokens, and are not trained on. If a call's prompt does not begin with the tokens
    of the previous call, the call begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`),
    its answer is masked out, as context.
-3. This module does not import verifiers, because the versions of packages that verifiers requires conflict with those
-   that triocept needs.
+3. This module does not import verifiers, because verifiers requires other versions of some packages than triocept.
 """
 
 from __future__ import annotations

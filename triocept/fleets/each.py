@@ -36,8 +36,8 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: a function that returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum number of times that a function is run in the same worker. It is run again if the worker is alive, but its
-answer did not arrive.
+"""Maximum number of times that a function is run in the same worker. The function is run again if the worker is alive,
+but the answer did not arrive.
 """
 END_SECONDS = RESUME_SECONDS + 30
 """Maximum seconds, at the end of a pause, until all workers have resumed their upstreams."""

@@ -237,7 +237,10 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call `listener` with each event from now on. It is a function of triocept; it must not block or raise."""
+        """Call `listener` with each event from now on.
+
+        `listener` is a function of triocept, and must not block or raise.
+        """
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:

@@ -235,12 +235,12 @@ class Fleet:
                 never start. The outcome of all these samples is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's `grace`, its worker is killed, which ends the worker's other calls, too. Those
-                whose timeouts have passed get the same outcome; all others run again. With `InProcess`, the map waits
-                until the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other calls
-                cannot run meanwhile. So for all calls of the worker, each blocked period counts as at most a tenth of
-                the timeout. `timeout` therefore does not end a function that blocks the loop; use
-                `Processes(hung_after=)` to end it. None means no limit.
+                longer than the fleet's `grace`, its worker is killed, which ends the worker's other calls, too. The
+                other calls whose timeouts have passed get the same outcome; all remaining calls run again. With
+                `InProcess`, the map waits until the call ends. If a call blocks the worker's trio loop (`time.sleep`),
+                the worker's other calls cannot run meanwhile. So for all calls of the worker, each blocked period
+                counts as at most a tenth of the timeout. `timeout` therefore does not end a function that blocks the
+                loop; use `Processes(hung_after=)` to end it. None means no limit.
             prefetch: number of unread results that may exist in addition to one for each slot. While the program (such
                 as a trainer) works for long between two reads, the workers produce this many results in advance.
             store: store in which the results are stored and the rollouts recorded. A task whose outcome is in the store

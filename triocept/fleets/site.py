@@ -86,8 +86,8 @@ class Site:
     async def _run(self, job: Job, report: Report) -> Answer:
         """Run a job, and return its answer with its value or exception, scores and traces.
 
-        If the map has a store, the job's rollouts are recorded in the store. The answer then contains the places of the
-        traces instead of the traces themselves.
+        If the map has a store, the job's rollouts are recorded in the store. The answer then contains only the places
+        of the traces in the store, not the traces themselves.
         """
         recorder = collector = None
         if job.record is not None:

@@ -25,8 +25,9 @@ Items that a model writes (other items are kept unchanged):
 2. A part without these fields in `extra` is a separate item.
 3. An unknown item, or a message with an unknown part, is one opaque part.
 4. An agent gets every item with an id and a status, which are generated if missing. A generated id is derived from the
-   answer's id and the item's position. So the id stays the same if the answer is sent again, and later requests can
-   refer to it. The status of an item in an answer is not kept; the status of an item in a request is kept.
+   answer's id and the item's position. So the id stays the same if the answer is sent again, and later requests can use
+   this id to refer to the item. The status of an item in an answer is not kept; the status of an item in a request is
+   kept.
 """
 
 from __future__ import annotations

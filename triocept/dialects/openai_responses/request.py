@@ -8,8 +8,8 @@ Rules:
    new messages.
 3. A websocket frame is also parsed as a request. The frame's field `type` is ignored, and its field `generate` is kept
    in `extra`.
-4. The API has no stop strings, seeds and penalties, but some servers support these. These settings are written for a
-   provider if the request came in this dialect, and left out if the request came in another dialect.
+4. The API has no stop strings, seeds and penalties, but some servers support these. If the request came in this
+   dialect, these settings are written for a provider. If the request came in another dialect, they are left out.
 5. If several calls in a request from another dialect have the same id, the later calls get new ids.
 6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 

@@ -3,7 +3,7 @@
 If a format needs a package, its reader imports the package on first use.
 
 The function `read` of each module yields, for each task, its place in the file and its document. If a document cannot
-be read, the function yields an exception instead of the document.
+be read, the function yields an exception in place of the document.
 
 * `reading`: the list of tasks that a reader returns, and the check of a document that describes a task.
 * `json_lines`, `csv_file`: files with a task in each line. `datasets_folder`: a folder that the package `datasets` has

@@ -15,7 +15,7 @@ from typing import Any
 from .reading import BadTasks
 
 _CANARY = re.compile(r"\A(?:\s*(?:<!--|#)[^\n]*canary[^\n]*\n)+", re.IGNORECASE)
-"""Lines at the start of an instruction that mark it as test data. They are removed, as Harbor does."""
+"""Lines at the start of an instruction that mark it as test data. Like Harbor, triocept removes these lines."""
 _NOT_COPIED = re.compile(r"Dockerfile.*|docker-compose.*|compose\.ya?ml")
 
 
