@@ -66,7 +66,9 @@ def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
 
 
 def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
-    """Return a result that reports a failure of the call; None if results of its kind (a screenshot) cannot do so.
+    """Return a result that reports the failure of the call in `part`, with `text` as the reason.
+
+    Return None if results of this kind of call, such as a screenshot, cannot report a failure.
 
     The result of a search for tools cannot contain `text`. So the returned result reports that no tools were found.
     """

@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Part(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, tag_field="part"):
-    """The base class of all parts."""
+    """The base class of all parts of messages and responses."""
 
 
 class Text(_Part, frozen=True, gc=False):
@@ -36,7 +36,7 @@ class Text(_Part, frozen=True, gc=False):
 
     text: str
     extra: dict[str, Json] | None = None
-    """Further fields of the wire object (`cache_control`, `annotations`, …)."""
+    """Further fields of the part's JSON (`cache_control`, `annotations`, …)."""
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
@@ -76,7 +76,7 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
 
 
 class ToolCall(_Part, frozen=True, gc=False):
-    """A tool call: the model requests that the agent run one of the agent's tools.
+    """A tool call: the model's request that the agent run one of the agent's tools.
 
     `ToolCall.of("bash", command="ls")` makes a call from keyword arguments.
     """
@@ -130,9 +130,9 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part of a kind that only one dialect has.
+    """A part of a kind that exists in only one dialect.
 
-    The part keeps its JSON unchanged, and is written only in that dialect.
+    The part keeps its JSON unchanged. It is written only in requests and answers of that dialect.
     """
 
     dialect: str
@@ -147,7 +147,7 @@ class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
-    """The name of the tool; None if results in the dialect do not contain it."""
+    """The name of the tool; None if results in the request's dialect do not contain the tool's name."""
     extra: dict[str, Json] | None = None
 
     @property
@@ -162,7 +162,7 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | T
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
 
-    A str as content is allowed where a function takes messages: the function converts it to one `Text` part.
+    A function that takes messages accepts a str as the content: it converts the str to one `Text` part.
     """
 
     role: Role

@@ -30,7 +30,7 @@ from .response import Response, ResponsePart, StopReason, Usage
 
 
 class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The start of an answer."""
+    """Event: an answer starts."""
 
     id: str = ""
     model: str = ""
@@ -42,15 +42,16 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class PartStart(msgspec.Struct, frozen=True, gc=False):
-    """The start of a part."""
+    """Event: a part of the answer starts."""
 
     index: int
     part: ResponsePart
-    """The part at its start: for example an empty text, or a call with its name, its id and empty arguments."""
+    """The part at its start, before its first delta: for example an empty text, or a call with name, id and empty
+    arguments."""
 
 
 class PartDelta(msgspec.Struct, frozen=True, gc=False):
-    """The next piece of a part's text, or of a call's arguments."""
+    """Event: the next piece of a part's text, or of a call's arguments."""
 
     index: int
     text: str
@@ -60,7 +61,7 @@ class PartBlob(msgspec.Struct, frozen=True, gc=False):
     """An opaque blob of a reasoning part, or an annotation (such as a citation) of a text part.
 
     The `data` of an annotation is JSON. This JSON value is appended to the list `extra[kind]` of the text part, where
-    `kind` is the blob's.
+    `kind` is the kind of the blob.
     """
 
     index: int
@@ -68,13 +69,13 @@ class PartBlob(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartEnd(msgspec.Struct, frozen=True, gc=False):
-    """The end of a part."""
+    """Event: a part of the answer is complete."""
 
     index: int
 
 
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The terminal event, after which the response is complete."""
+    """The terminal event: the response is complete."""
 
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
@@ -86,7 +87,7 @@ Event: TypeAlias = ResponseStart | PartStart | PartDelta | PartBlob | PartEnd | 
 
 
 class _OpenPart(msgspec.Struct, gc=False):
-    """A part of which further events may come."""
+    """A part that has started but not ended: further events may belong to it."""
 
     part: ResponsePart
     texts: list[str] = []
@@ -157,7 +158,7 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response that consists of the events so far.
+        """Return the response that the events so far describe.
 
         Before the terminal event, the response has no stop reason.
         """
@@ -176,7 +177,7 @@ class Fold(msgspec.Struct):
 
 
 def assemble(events: Iterable[Event]) -> Response:
-    """Return the whole response that consists of these events.
+    """Return the whole response that `events` describe.
 
     Raises:
         DialectError: the events break the grammar, or the terminal event is missing.
@@ -203,7 +204,7 @@ def events_of(response: Response) -> Iterator[Event]:
 
 
 def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
-    """Yield the events of one whole part, with `index` as its index."""
+    """Yield the events of one complete part. The index of the part in these events is `index`."""
     match part:
         case Opaque():
             yield PartStart(index, part)
@@ -227,7 +228,8 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 class Seams(dict[int, str]):
     """Buffer for one streamed answer: joins surrogate pairs split over two deltas, and replaces lone surrogates.
 
-    The dict contains the parts whose last delta ended in a high surrogate: it maps the part's index to this surrogate.
+    This object is a dict. For each part whose last delta ended in a high surrogate, it maps the part's index to this
+    surrogate.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
@@ -256,8 +258,8 @@ def begins_call(event: Event) -> bool:
 class HeldCalls(list[Event]):
     """Buffer that keeps the tool calls of an answer until the answer is complete.
 
-    From the start of the first call on, every event waits for the end of the answer. Earlier events are sent
-    immediately.
+    From the start of the first tool call on, the buffer keeps every event until the end of the answer. Earlier events
+    are sent immediately.
 
     The reason: agents run a call as soon as the call is complete. If the stream then breaks, the agent retries the
     request, and the command runs twice:

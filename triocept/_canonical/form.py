@@ -43,7 +43,7 @@ NONCE = "x-anthropic-billing-header:"
 """Beginning of a text that is ignored in comparisons. Claude Code adds such a text."""
 _CACHE_MARK = "cache_control"
 _LEVELS = 8
-"""Maximum depth of nested blocks in which cache marks are searched. No dialect nests blocks so deeply."""
+"""Maximum depth of nested blocks at which cache marks are searched. No dialect nests blocks so deeply."""
 _DEEP = 250
 """Maximum depth of arguments that are compared as JSON values. Deeper arguments are compared as text, because not every
 encoder can write them."""
@@ -53,12 +53,12 @@ _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
 """Names of members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark in
 these members, too."""
 _LONGEST = 400
-"""Maximum characters of a text without white space in a block of a cassette. A hash replaces a longer text."""
+"""Maximum characters of a text without white space that a cassette stores in a block. A hash replaces a longer text."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """A rule for comparing messages: it defines which details are compared."""
+    """A rule for comparing messages: the details of the messages that are compared."""
 
     block: Callable[[Json], Json]
     """Function that removes the ignored members from the JSON of an opaque block."""
@@ -102,7 +102,7 @@ def role_form(message: Message) -> str:
 def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list[Json]]]:
     """Yield the role, the part and the form of each part that the rule does not ignore.
 
-    The role of a tool's result is `tool` in every dialect.
+    For a tool's result, the yielded role is `tool` in every dialect.
     """
     role = role_form(message)
     for part in message.content:
@@ -120,7 +120,7 @@ def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json
 
 
 def message_key(message: Message) -> bytes:
-    """Return a hash of 16 bytes that is equal for messages that are equal by the rule `THREAD`."""
+    """Return a hash of 16 bytes. Messages that are equal by the rule `THREAD` have equal hashes."""
     name = None if message.role == "assistant" else message.name  # LangChain sends an agent's own name
     forms = [form for part in message.content if (form := part_form(part, THREAD))]
     return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
@@ -139,7 +139,8 @@ def exact_message(message: dict[str, Json]) -> dict[str, Json]:
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
     """Return a tool, part or message without the members `names` of its `extra`.
 
-    Cache marks within the members of `extra` that `_WRAPPERS` names are removed, too. An empty `extra` is left out.
+    Cache marks within the members of `extra` that `_WRAPPERS` names are removed, too. If `extra` is then empty, it is
+    removed as well.
     """
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     for name in _WRAPPERS:
@@ -161,9 +162,9 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without cache marks, neither its own nor those of nested blocks.
+    """Return a block without its own cache marks and without those of its nested blocks.
 
-    A search result has nested blocks in its `content`, and a document may have them in its `source`.
+    Nested blocks are in the `content` of a search result, and in the `source` of some documents.
     """
     if not isinstance(block, dict) or not levels:
         return block
@@ -233,7 +234,10 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """Return the arguments of a call as a JSON value. If they are not JSON or nested too deeply, return their text."""
+    """Return the arguments of a call as a JSON value.
+
+    If the arguments are not JSON, or are nested too deeply, return `text`.
+    """
     try:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):

@@ -25,7 +25,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 @final
 class FrozenDict(dict[str, Json]):
-    """A dict whose methods that change it raise a TypeError."""
+    """A read-only dict: each method that would change it raises a TypeError."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Json]):
 
 @final
 class FrozenList(list[Json]):
-    """A list whose methods that change it raise a TypeError."""
+    """A read-only list: each method that would change it raises a TypeError."""
 
     __slots__ = ()
 
@@ -85,7 +85,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     OutputFormat: ("schema", "extra"),
     Request: ("messages", "tools", "tool_choice", "output_format", "extra"),
 }
-"""The fields that can contain JSON, at any level."""
+"""For each type that occurs in a request: the names of its fields that can contain JSON, at any level."""
 _FROZEN: dict[type, type] = {dict: FrozenDict, list: FrozenList}
 _CONTAINERS = frozenset((dict, list, FrozenDict, FrozenList))
 _CONSTANT = frozenset((str, type(None), bool, int, float, FrozenDict, FrozenList))
@@ -119,7 +119,10 @@ def frozen(value: Any) -> Any:
 
 
 def _has_json(value: Message | ToolResult) -> bool:
-    """Return True if a message or a result contains JSON. Most messages and results do not."""
+    """Return True if a message or a tool result contains JSON values, at any depth.
+
+    Most messages and results contain none.
+    """
     if value.extra is not None:
         return True
     content: tuple[Any, ...] = value.content
@@ -131,7 +134,7 @@ def _has_json(value: Message | ToolResult) -> bool:
 
 
 def _with_frozen(value: S, names: Iterable[str]) -> S:
-    """Return a struct in whose fields of these names all dicts and lists are read-only."""
+    """Return `value` with the dicts and lists in its fields `names` replaced by read-only copies."""
     changed: dict[str, object] = {}
     for name in names:
         old = getattr(value, name)
@@ -167,7 +170,10 @@ def frozen_json(value: Json) -> Json:
 
 
 def count_members(value: Json, most: int) -> int | None:
-    """Return the number of members of a JSON value at all levels; None if it has more than `most` dicts and lists."""
+    """Return the number of members of `value` at all levels.
+
+    Return None if `value` contains more than `most` dicts and lists.
+    """
     left = [value]
     push = left.append
     for node in islice(left, most):

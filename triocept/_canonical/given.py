@@ -37,7 +37,7 @@ _TEXTS: dict[type, tuple[str, ...]] = {
     RefusalText: ("text",),
     Opaque: ("dialect",),
 }
-"""The types of an answer's parts, each with the names of its text fields."""
+"""For each type of an answer's parts: the names of the fields that contain texts."""
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _MOST_TOKENS = 2**63 - 1
 """Maximum token count: the largest integer that readers in all languages accept."""
@@ -162,7 +162,10 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors name the argument."""
+    """Encode the arguments of `exchange.annotate` as JSON, decode them again, and return them.
+
+    If an argument cannot be encoded, the error contains the argument's name.
+    """
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -215,7 +218,10 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a JSON value without surrogates; if it has none, the same object. Raise the errors of the JSON encoder."""
+    """Return `value` without surrogates. If it contains no surrogate, return the same object.
+
+    Raise the errors of the JSON encoder.
+    """
     try:
         _encode(value)
     except UnicodeEncodeError:
@@ -225,7 +231,9 @@ def fit_json(value: Json) -> Json:
 
 
 def read_back(value: Json) -> Json:
-    """Encode a JSON value and decode it again, as a file would: a tuple becomes a list, and a NaN becomes null.
+    """Encode a JSON value and decode it again, so that it equals its later copy in a file.
+
+    A tuple becomes a list, and a NaN becomes null.
 
     Raise the same errors as `fit_json`.
     """

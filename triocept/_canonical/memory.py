@@ -46,25 +46,26 @@ T = TypeVar("T")
 
 _SHORT = 64
 _HASHED = 4 * 1024
-"""Maximum characters at the beginning of a text that its glance hashes."""
+"""Maximum characters that a glance hashes, from the beginning of each text."""
 _CROWD = 8
 """Maximum messages with the same glance that are compared one by one."""
 
 
 @dataclass
 class _Latest:
-    """The latest request that arrived in a dialect."""
+    """The latest request in one dialect: its document and the parsed values."""
 
     rest: bytes | None
     """The encoded document without the conversation. Documents are compared in encoded form, because in Python `true`
     equals 1, 1 equals 1.0, and objects have no order. None if the document cannot be encoded (for example, because of a
     number beyond 64 bits); such a document counts as different from every other document."""
     constant: dict[str, Json] | None
-    """The document without the conversation. None if one of its values is a dict or a list, because code could change
-    it."""
+    """The document without the conversation. None if one of its values is a dict or a list, which other code could
+    change."""
     request: Request
     before: int
-    """The number of messages, such as system prompts, that come from other fields than the conversation."""
+    """The number of messages that come from other fields than the conversation, such as a field with the system
+    prompt."""
 
 
 class Memory:
@@ -142,7 +143,7 @@ class Memory:
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the received items. The memory keeps the items, so they must not be changed afterwards.
+            items: the received items. The memory keeps these items, so the caller must not change them later.
             parse: a function that parses an item; its arguments are the item and the item's path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
@@ -164,14 +165,14 @@ class Memory:
         items: Sequence[Json],
         group: Callable[[Sequence[Json], int, Sequence[T]], Sequence[T]],
     ) -> Sequence[T]:
-        """Return the items in groups, each of which becomes one message.
+        """Return the groups of the items. Each group becomes one message.
 
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
             items: the items as they came.
-            group: a function that returns the groups. The function gets the items, the number of first items that are
-                the same objects as in the latest call, and the groups of the latest call.
+            group: a function that returns the groups. Its arguments are the items, the number of items at the beginning
+                that are the same objects as in the latest call, and the groups of the latest call.
         """
         old, groups = self._groups.get((dialect, field), ((), ()))
         groups = group(items, common_head(items, old, is_not), groups)
@@ -184,11 +185,11 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """Kept messages by the hash of their glance. (A glance itself would take half as much memory as a message of a
-        few lines.)"""
+        """Kept messages, by the hash of their glance (see `_glance`). The glance itself is not used as the key: it
+        would take half as much memory as a message of a few lines."""
         self.given_form: dict[int, Message] = {}
-        """The received message for each message that is kept in another form, by the Python `id` of the kept message.
-        """
+        """For each message that is kept in another form than received: the received message. The dict's key is the
+        Python `id` of the kept message."""
         self._given: tuple[Message, ...] = ()
         """The messages of the latest conversation, as received."""
         self._kept: tuple[Message, ...] = ()
@@ -266,10 +267,12 @@ def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
 
 
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Return True if two equal values also have the same JSON encoding (see `_Latest`). Takes 40 µs for 900 KB.
+    """Return True if two equal values also have the same JSON encoding (see `_Latest`).
 
-    The buffers are reused, because writing to new memory pages takes 20 times as long. A small write in between would
-    shrink the buffers.
+    The comparison takes 40 µs for 900 KB.
+
+    The buffers for the encodings are reused, because writing to new memory pages takes 20 times as long. Only this
+    function writes to them, because a small write in between would shrink them.
     """
     try:
         buffers = _buffers.pop()
@@ -297,7 +300,9 @@ def equal_messages(one: Message, other: Message) -> bool:
 
 
 def _glance(message: Message) -> Hashable:
-    """Return a cheap key that is equal for equal messages, and differs for nearly all others.
+    """Return a cheap key of a message.
+
+    Equal messages have equal keys; nearly all different messages have different keys.
 
     Different messages may have the same key; see rule 4 at the top of this module.
     """
@@ -338,8 +343,8 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""The pairs of buffers that are not in use. The number of pairs is the largest number of threads that have parsed at
-the same time."""
+"""Pairs of buffers (see `_is_written_as`) that no thread uses at present. There are as many pairs as threads have
+parsed at the same time."""
 _KEPT = 4 * 1024 * 1024
 """Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()

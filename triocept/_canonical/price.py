@@ -50,7 +50,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
 
 def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None:
-    """Return the price of the first of `models`, the names of a model, that has a price; None if no name has a price.
+    """Return the price of the first name in `models` that has a price; None if no name has a price.
 
     Args:
         prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name has priority

@@ -21,18 +21,18 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     parameters: dict[str, Json] | None = None
     """JSON Schema of the arguments; None if the tool has no schema."""
     kind: Literal["function", "custom", "server"] = "function"
-    """A `function` takes JSON, and a `custom` tool takes free text. A `server` tool is run by the provider; only the
-    provider's own dialect can express it."""
+    """A `function` takes JSON, and a `custom` tool takes free text. The provider itself runs a `server` tool, which
+    only the provider's own dialect can express."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
-    """If the kind is `server` or `custom`: the whole JSON object that defines the tool. For other kinds: further fields
-    of that object."""
+    """If the kind is `server` or `custom`: the whole JSON object that defines the tool. For a `function`: further
+    fields of the JSON object that defines it."""
 
 
 class ToolChoice(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """The agent's setting of which tools the model may, must or must not call."""
+    """The agent's setting for the use of tools: the tools that the model may call, must call or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
     name: str | None = None
@@ -106,7 +106,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stream: bool = False
     """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """True if a streamed answer contains the usage. In chat completions, the agent must request the usage."""
+    """True if a streamed answer contains the usage. In chat completions, an answer contains the usage only if the agent
+    requests it."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None

@@ -57,14 +57,15 @@ same with both values."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_FIELD = 1024
-"""Minimum bytes of another field that is kept, so that it is not decoded again. A shorter field is always decoded."""
+"""Minimum bytes of a field that is kept in addition to the list, so that it is not decoded again. Shorter fields are
+always decoded."""
 LEAST_ITEM = 64
 """Minimum bytes of an item of a kept body, on average. Decoding a smaller item, such as the id of a token, takes less
 time than finding its position."""
 MOST = 8 * 1024 * 1024
 """Maximum bytes of a body that is kept. The comparison of a larger body takes too long without a schedule point."""
 MOST_NEW = 512 * 1024
-"""Maximum bytes that are decoded in one step."""
+"""Maximum bytes that are decoded in one step, that is, without a schedule point."""
 MOST_ITEMS = 10_000
 """Maximum items of a conversation that is kept: a longer list is parsed in a thread."""
 MOST_CONTAINERS = 20_000
@@ -76,10 +77,11 @@ _REWRITTEN = 3
 """Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, it begins
 another conversation, and the earlier conversation is kept, too."""
 _RARELY = 8
-"""After this number of consecutive bodies that repeat no item, only every eighth body is kept."""
+"""Number of consecutive bodies that repeat no item after which only every eighth body is kept."""
 _PIECE = 64 * 1024
 _PLACES = 3
-"""Maximum occurrences of the field's name in a body that are examined. The name may also occur within other fields."""
+"""Maximum occurrences of the field's name in a body that are examined in the search for the field. The name may also
+occur within other fields."""
 _PLAIN_NAME = re.compile("[A-Za-z_]+")
 _OPENS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
 _HIDDEN = re.compile(rb"\\u00[4-7]")
@@ -93,7 +95,10 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 @final
 class Conversation:
-    """A conversation up to its latest body. Only its memory and its positions change; positions are found when needed.
+    """A conversation up to its latest body.
+
+    Only the content of `memory` and the positions (`start`, `ends`) change later: the positions are computed when they
+    are first needed.
 
     Args:
         body: the body.
@@ -101,14 +106,14 @@ class Conversation:
         items: the items of the list.
         memory: the `Memory` with which the body, and later bodies that continue it, are parsed.
         size: estimated bytes of everything that the conversation keeps.
-        fresh: number of bytes of the items that the previous body did not contain; of all items if this is the first
-            body.
+        fresh: number of bytes of the items that the previous body did not contain. For the first body, this is the
+            number of bytes of all items.
         start: position of the first item; 0 if the position is not known yet.
         ends: end position of each item.
-        rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it
-            is too large.
-        long: the other fields of at least `LEAST_FIELD` bytes, as of the latest body whose end differed from that of
-            the body before: for each, its JSON and its value.
+        rest: the read-only document, with None in place of the list. None if the document is not known; empty if it is
+            too large.
+        long: for each other field of at least `LEAST_FIELD` bytes, by its name: its JSON and its value. They are from
+            the latest body whose end (the bytes after the list) differed from the end of the previous body.
     """
 
     __slots__ = (
@@ -150,7 +155,7 @@ class Conversation:
         self.long: Mapping[str, tuple[bytes, Json]] = long
 
     def repeated(self, body: bytes, field: str) -> int:
-        """Return how many of the conversation's first items `body` repeats; -1 if their positions are uncertain."""
+        """Return how many of the first items `body` repeats; -1 if the positions of the items are uncertain."""
         common = _common_bytes(self.body, body) if field == self.field else 0
         if self.body.find(f'"{field}"'.encode(), 0, common) < 0:
             return 0
@@ -218,7 +223,7 @@ class Conversation:
         """Return the items between two positions, and the end position of each item.
 
         Raises:
-            _DOUBT: these bytes are not items, or there are too many of them.
+            _DOUBT: these bytes are not items, or there are more than `MOST_NEW` bytes.
         """
         if last - first > MOST_NEW:
             raise LookupError
@@ -228,10 +233,10 @@ class Conversation:
     def _read_short(
         self, body: bytes, first: int
     ) -> tuple[dict[str, Json], list[Json], list[int], dict[str, tuple[bytes, Json]]]:
-        """Return the document without the repeated items, its new items, the position behind each, and its long fields.
+        """Return the document without its repeated items, its new items, the position behind each, and its long fields.
 
         Raises:
-            _DOUBT: the position of the list is uncertain, or there are too many bytes.
+            _DOUBT: the position of the list is uncertain, or more than `MOST_NEW` bytes must be decoded.
         """
         if self.start + len(body) - first > MOST_NEW:
             raise LookupError
@@ -268,8 +273,8 @@ class BodyReader:
     def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
         """Return the document of a body that repeats a part of an earlier body, and the document's conversation.
 
-        Return None if the body repeats neither items nor all other fields. Pass the conversation to `keep` once the
-        document is parsed.
+        Return None if the body repeats no item, and does not repeat all other fields either. Pass the conversation to
+        `keep` once the document is parsed.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST:
             return None
@@ -292,7 +297,7 @@ class BodyReader:
         return found
 
     def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
-        """Return a new conversation for a body that was decoded as a whole; None if such a body is not kept.
+        """Return a new conversation for a body that was decoded as a whole; None if the body must not be kept.
 
         Pass the conversation to `keep` once the document is parsed. The items of the document must not be changed. The
         JSON in its other fields becomes read-only.
@@ -353,7 +358,8 @@ class _Shelf:
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: OrderedDict[Conversation, None] = OrderedDict()
-        """The conversation that was unused for longest comes first."""
+        """The kept conversations, as keys of the dict. The conversation that was unused for the longest time comes
+        first."""
         self.bytes = 0
 
     def __contains__(self, conversation: Conversation) -> bool:
@@ -370,7 +376,6 @@ class _Shelf:
                 self.bytes -= oldest.size
 
     def discard(self, conversation: Conversation) -> None:
-        """Remove a conversation."""
         with self._lock:
             if conversation in self._kept:
                 del self._kept[conversation]
@@ -381,7 +386,7 @@ _SHELF = _Shelf()
 
 
 def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json], int]:
-    """Return a read-only copy of a document, with None in a field, and the number of its members.
+    """Return a read-only copy of `document`, with None as the value of `field`, and the number of the copy's members.
 
     Return `({}, 0)` if the document is too large.
     """
@@ -391,12 +396,12 @@ def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json]
 
 
 def _size(body: bytes, members: int) -> int:
-    """Return the estimated bytes of a body and its decoded values: twice the body's bytes, and 100 for each value."""
+    """Return twice the bytes of a body, and 100 for each of `members` values: the estimated size of body and values."""
     return 2 * len(body) + 100 * members
 
 
 def _size_of(long: Mapping[str, tuple[bytes, Json]]) -> int:
-    """Return the estimated bytes of long fields: their JSON, and twice as many for their values."""
+    """Return the estimated bytes of long fields: their JSON, and twice as many bytes for their decoded values."""
     return 3 * sum([len(written) for written, _ in long.values()])
 
 
@@ -454,7 +459,7 @@ def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int
     `value`: the value of the field `field` in `body`.
 
     Raises:
-        _DOUBT: the list is not the field's value, or there are too many bytes before and after it for one step.
+        _DOUBT: the list is not the field's value, or more than `MOST_NEW` bytes are outside the list.
     """
     raw = memoryview(value)
     end = start - 1 + len(raw)
@@ -466,7 +471,10 @@ def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int
 
 
 def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> list[int]:
-    """Return, for each item of the list `raw`, whose items begin at `start`, the position of its end, plus `shift`."""
+    """Return the position behind each item of the JSON list `raw`, plus `shift`.
+
+    In `body`, the items begin at the position `start`.
+    """
     ends = []
     at = start
     for item in _raw_items(raw):
@@ -481,7 +489,7 @@ def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> li
 
 
 def _may_hold(body: bytes, field: str, start: int) -> bool:
-    """Return False if no object in the bytes from `start` on has a field of this name."""
+    """Return True if an object in `body`, from the position `start` on, may have a field with the name `field`."""
     if body.find(f'"{field}"'.encode(), start) >= 0:
         return True
     return body.find(b"\\u00", start) >= 0 and _HIDDEN.search(body, start) is not None

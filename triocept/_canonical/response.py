@@ -106,8 +106,8 @@ def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
     If `stop` is None, `tool_use` or `end`, the result is `tool_use` if `calls` is True (the answer has tool calls), and
     `end` otherwise. Any other reason is returned unchanged.
 
-    Some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call of a named tool choice,
-    and other servers send "tool_calls" without a call.
+    This is needed because some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call
+    of a named tool choice, and other servers send "tool_calls" without a call.
     """
     if stop is None or stop in ("end", "tool_use"):
         return "tool_use" if calls else "end"

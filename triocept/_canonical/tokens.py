@@ -34,8 +34,8 @@ class Estimator:
 
     def __init__(self) -> None:
         self.needed: bool = False
-        """True after the first estimate for an answer without usage. From then on, a prompt's tokens are estimated when
-        its call arrives, so that no answer waits for the estimate."""
+        """True after the first estimate for an answer without usage. Then the tokens of each later prompt are estimated
+        when its call arrives, so that no answer waits for the estimate."""
         self._messages = _Counted[Message](_said)
         self._tools = _Counted[Tool](lambda tool: len(_encode(tool)))
 

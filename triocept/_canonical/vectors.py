@@ -34,10 +34,11 @@ Vector: TypeAlias = Sequence[float]
 DIMENSIONS = 1536
 """Default number of dimensions: the number of OpenAI's text-embedding-3-small, a common default of vector stores."""
 _PLACES = struct.Struct("<4I")
-"""Format of the four positions in a vector at which one feature is added. With four positions, it hardly matters if two
-features share one position."""
+"""Format of the four positions in a vector at which one feature is added. Two features that share one position usually
+differ at the other three."""
 _WHOLE = 0.5
-"""Weight of the whole text as a feature, so that only equal texts have a cosine of 1. A word has the weight 1."""
+"""Weight of the feature that is the whole text. Because of this feature, only equal texts have a cosine of 1. A word
+has the weight 1."""
 _WORD = re.compile(r"\w+")
 
 
@@ -56,7 +57,7 @@ def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
 
 
 def token_count(said: Embedded) -> int:
-    """Return the estimated number of tokens of the text, or the number of its token ids; at least 1."""
+    """Return the estimated number of tokens of a text, or the number of ids in a list of token ids; at least 1."""
     return max(1, len(said) // CHARACTERS_PER_TOKEN if isinstance(said, str) else len(said))
 
 

@@ -126,7 +126,7 @@ async def start_process(
 ) -> trio.Process:
     """Start the process in a new process group and a new session.
 
-    If `terminal` is True, the new process group belongs to the program's session.
+    If `terminal` is True, start no new session: the new process group belongs to the program's session.
 
     Args:
         argv: the command that `check_argv` returned.

@@ -47,7 +47,7 @@ SUFFIXES = (
 )
 NAMES = frozenset({"API_KEY", "BASE_URL", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"})
 ACCOUNTS = frozenset({"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "KUBECONFIG", "SSH_AUTH_SOCK"})
-"""Variables that name a file with credentials, or a program that has credentials."""
+"""Variables that name a file with credentials, or a socket of a program that has credentials."""
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -62,7 +62,9 @@ def keep_from_agents(names: Iterable[str]) -> None:
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """Return an agent's environment: `parent` without provider variables, updated with `provider`, then with `extra`.
+    """Return an agent's environment: `parent` without provider variables, then `provider`, then `extra`.
+
+    If several of them contain a variable, the last one has priority.
 
     The hosts of the provider's URLs are added to `NO_PROXY`, so that the agent's calls do not go to a proxy.
 
@@ -109,7 +111,7 @@ def opens_an_account(name: str) -> bool:
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of variables that look like secrets by their names (`…KEY`, `…TOKEN`, …), longest first.
+    """Return the values of variables whose names are those of secrets (`…KEY`, `…TOKEN`, …), the longest value first.
 
     No error or log message may contain these values.
     """

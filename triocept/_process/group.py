@@ -29,22 +29,23 @@ MARK = "TRIOCEPT_AGENT"
 the agent's own token, separated by `:`."""
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS. The limit of this resource is the mark. (The same constant is in `launch`, which
-this script cannot import.)"""
+"""Number of the process limit RLIMIT_LOCKS, whose value is the second mark. (`launch` has the same constant, but this
+script cannot import `launch`.)"""
 TERM_GRACE = 1.0
-"""Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
+"""Seconds between the watcher's SIGTERM and its SIGKILL. With this time, all agents end within 2 s of the program's
+death."""
 SEARCH = 3.0
-"""Maximum seconds to search for processes of agents. After the program's death, the watcher searches for all of this
-time, because an agent between fork and exec has no mark yet, and exec may take long on a busy machine."""
+"""Maximum seconds to search for the processes of agents. After the program's death, the watcher searches for all of
+this time: an agent that was just forked has no mark until its exec, which may take long on a busy machine."""
 QUIET = 5
-"""Number of consecutive searches without a living process after which an agent counts as ended while the program lives.
-"""
+"""Number of consecutive searches without a living process after which an agent counts as ended. This holds only while
+the program lives."""
 PAUSE = 0.05
 """Seconds between two searches."""
 
 
 class ProcessTree:
-    """An agent whose processes are searched. Until the agent runs, only its token and its mark are known."""
+    """An agent whose processes are searched. Before the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -54,7 +55,7 @@ class ProcessTree:
 
 
 class ProcessInfo:
-    """A process, as described by /proc."""
+    """A process of the system, with the data from /proc."""
 
     __slots__ = ("alive", "born", "group", "mark", "parent", "pid", "session", "tokens")
 
@@ -95,7 +96,10 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
 
 
 def limit_mark(token: str) -> int | None:
-    """Return the number with which `launch` marks an agent: at least 2^56, more than all usual values of the limit."""
+    """Return the number with which `launch` marks an agent.
+
+    It is at least 2^56, and so larger than all usual values of the limit.
+    """
     try:
         return (1 << 56) + int(token[:14], 16)
     except ValueError:
@@ -103,15 +107,18 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or without /proc."""
+    """Return the start time of a process in clock ticks since the boot.
+
+    Return None if the process has ended, or if the system has no /proc.
+    """
     process = _look_at(pid)
     return None if process is None else process.born
 
 
 def open_handle(pid: int) -> int | None:
-    """Return a pidfd, which never refers to a later process with the same id.
+    """Return a pidfd of the process. Unlike a process id, a pidfd never refers to a later process.
 
-    None on old kernels or in some sandboxes.
+    Return None on old kernels, and in some sandboxes.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
@@ -120,7 +127,7 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """The end of the processes of some agents. The caller calls `send` until no process of these agents lives."""
+    """The end of all processes of some agents. The caller calls `send` repeatedly, until no such process lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
@@ -179,7 +186,7 @@ class Ending:
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
         """Return the ids of the agents' process groups.
 
-        A group is left out if its id now belongs to a process with another start time.
+        A group is left out if its id now belongs to another process, which has another start time.
         """
         return {
             agent.pid
@@ -233,7 +240,9 @@ def _send(process: ProcessInfo, signum: int) -> None:
 
 
 def watch(program: int, since: int) -> None:
-    """Run the watcher: read lines about agents from stdin, and end these agents when the process `program` has ended.
+    """Run the watcher.
+
+    It reads lines about agents from stdin, and ends these agents when the process `program` has ended.
 
     The line `+ token` registers an agent. `= token pid born` adds the process of the agent, `- token` removes the
     agent, `! token` ends the agent now. After the line `quit`, the watcher exits without ending agents.
@@ -259,9 +268,9 @@ class _Listener:
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}
         self.doomed: list[ProcessTree] = []
-        """Agents to be ended now, because the program could not end them itself."""
+        """Agents that must be ended now, because the program could not end them."""
         self.over = False
-        """True if the program has written `quit`, or has ended."""
+        """True if the program has written the line `quit`, or has ended."""
         self.closed = False
         """True if no more lines will be read."""
         self._rest = b""
@@ -277,7 +286,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. (A program that lives, but has closed the pipe, starts no more agents)."""
+        """True if the program is dead. A program that lives, but has closed the pipe, starts no more agents."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -314,8 +323,8 @@ class _Listener:
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
     """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until no process of the agents lives.
 
-    `last` is True if the watcher exits after this call. If the program is dead, one of its agents may still be between
-    fork and exec, and have no mark yet. Therefore the search continues for `SEARCH` seconds.
+    `last` is True if the watcher exits after this call. The search then continues for `SEARCH` seconds: one of the
+    agents of the dead program may be between fork and exec, and so have no mark yet.
     """
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):

@@ -26,7 +26,7 @@ LOCKS = 10
 
 The module `resource` has no constant for this resource."""
 NOT_HERE = {2, 20}
-"""Error numbers ENOENT and ENOTDIR. After one of these errors, the next directory of the PATH is tried."""
+"""The error numbers ENOENT and ENOTDIR. After one of these errors, `launch` tries the next directory of the PATH."""
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:

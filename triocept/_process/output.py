@@ -38,11 +38,11 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     """Seconds from the agent's start to its end, on trio's clock."""
     stdout: bytes = b""
-    """The whole stdout; if its middle was dropped, the start and the end, with a note about the dropped bytes. Empty if
-    stdout was not captured."""
+    """The whole stdout. If its middle was dropped: its start and its end, with a note about the dropped bytes between
+    them. Empty if stdout was not captured."""
     stderr: bytes = b""
-    """The whole stderr; if its middle was dropped, the start and the end, with a note about the dropped bytes. Empty if
-    stderr was not captured."""
+    """The whole stderr. If its middle was dropped: its start and its end, with a note about the dropped bytes between
+    them. Empty if stderr was not captured."""
     stdout_dropped: int = 0
     """Number of bytes missing from `stdout`."""
     stderr_dropped: int = 0
@@ -109,7 +109,7 @@ class OutputBuffer:
     def content(self) -> bytes:
         """Return all bytes.
 
-        If bytes were dropped, return the first and the last bytes, with a note about the dropped bytes.
+        If bytes were dropped from the middle, a note about them is between the first and the last bytes.
         """
         self._trim()
         if not self.dropped:
@@ -127,7 +127,10 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that receives all output. Worker threads write to the file, so that a slow disk delays only this agent."""
+    """A file that receives all output of one stream.
+
+    Worker threads write it, so that a slow disk delays only this agent.
+    """
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file
@@ -159,7 +162,7 @@ class Tee:
 
 @final
 class OutputReader:
-    """Reader of one output stream of an agent. The reader writes the bytes into a buffer, and into the tees (files)."""
+    """Reader of one output stream of an agent. It writes the bytes into a buffer, and into tees (files)."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)

@@ -57,10 +57,10 @@ OUTPUT_LIMIT = 1024 * 1024
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds for which processes of an agent that has ended may still end by themselves, such as tee in `agent > >(tee
+"""Seconds for which the remaining processes of an ended agent may end by themselves, such as tee in `agent > >(tee
 log)`."""
 LEFTOVER_GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL for the remaining processes of an agent that has ended."""
+"""Seconds from SIGTERM to SIGKILL for the remaining processes of an ended agent."""
 KILL_TIMEOUT = 5.0
 """Maximum seconds to wait for the kernel to end processes that got SIGKILL. (A process that takes longer is waiting for
 a device.)"""
@@ -69,8 +69,8 @@ DRAIN_TIMEOUT = 1.0
 LOOK_PAUSE = 0.02
 """Seconds between two searches for living processes."""
 QUIET = 2
-"""Number of consecutive searches that must find no living process. One search is not enough: it misses a process that
-was forked after /proc was listed, if the parent ended before the search read the parent's entry."""
+"""Number of consecutive searches that must find no living process. One search is not enough: a process could be forked
+after the search has listed /proc, and its parent could end before the search reads the parent's entry."""
 
 
 @protected_context
@@ -223,7 +223,7 @@ class AgentProcess:
         return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
 
     async def wait(self) -> int:
-        """Wait until the process has ended. Processes that it started may still run after that.
+        """Wait until the process has ended. Processes that this process has started may still run after that.
 
         Returns:
             The return code; as in `subprocess`, a negative number is the signal that ended the process.
@@ -261,9 +261,9 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
-        """Run the tasks that feed stdin, read the output and wait for the exit. `_end` cancels these tasks.
+        """Run the tasks that feed stdin, read the output and wait for the exit, until `_end` cancels them.
 
-        The tasks are shielded from any other cancellation.
+        Nothing but `_end` can cancel these tasks.
         """
         stdin = self._process.stdin
 
@@ -290,7 +290,8 @@ class AgentProcess:
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a task of `_run`.
 
-        If the task raises, cancel the caller's block. The other tasks continue until `_end`.
+        If the task raises an exception, cancel the body of the caller's `async with` block. The other tasks of `_run`
+        continue until `_end`.
         """
         try:
             await work()
@@ -319,7 +320,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _end(self, *, natural: bool) -> None:
-        """End the agent's living processes, read the rest of the output, and reap the agent.
+        """End the agent's living processes, read the output that is left, and reap the agent.
 
         `natural` is True if triocept did not end the process.
         """
@@ -347,9 +348,9 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Send a signal to the agent's processes, and wait for their end.
+        """Send the signal `signum` to the agent's processes, and wait for at most `seconds` until they have ended.
 
-        Return False if a process still lives after `seconds`.
+        Return True if they have ended, and False if a process still lives.
         """
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
@@ -374,10 +375,10 @@ class AgentProcess:
         return False
 
     def _count(self, exited: bool, living: int) -> None:
-        """Count consecutive searches after the agent's exit that found no living process.
+        """Count the latest consecutive searches that began after the agent's exit and found no living process.
 
-        `living` is the number of living processes that a search found. `exited` is True if this search began after the
-        agent's exit.
+        `living` is the number of living processes that a search has found. `exited` is True if this search began after
+        the agent's exit.
         """
         self._quiet = self._quiet + 1 if exited and not living else 0
 
@@ -403,9 +404,9 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if none of its processes lives.
+        """Unregister the agent from the watcher if none of its processes lives.
 
-        If one of these processes lives, let the watcher's process end it.
+        If one of its processes still lives, let the watcher's process end it.
         """
         if self._blind:
             log.warning(
@@ -473,7 +474,10 @@ def _check_file(name: str, file: object) -> None:
 
 
 def _read_returncode(pid: int) -> int | None:
-    """Return the return code of a process without reaping it; None if it still runs, or was already reaped."""
+    """Return the return code of a process without reaping it.
+
+    Return None if the process still runs, or was already reaped.
+    """
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -486,9 +490,9 @@ def _read_returncode(pid: int) -> int | None:
 def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
 ) -> tuple[list[Tee], list[Tee]]:
-    """Return the targets to which stdout is written, and the targets of stderr.
+    """Return two lists: the targets to which stdout is written, and the targets to which stderr is written.
 
-    If both are written to the same file, this file is opened only once.
+    If both streams are written to the same file, the file is opened only once.
     """
     tees: list[list[Tee]] = [[], []]
     if output == "echo":

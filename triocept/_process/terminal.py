@@ -28,7 +28,8 @@ with contextlib.suppress(ImportError):  # Windows
 FD = 0
 """File descriptor of the terminal, which is the file descriptor of standard input."""
 STOP_TIME = 0.1
-"""Seconds to wait for the kernel to suspend this program after a signal that suspends it."""
+"""Seconds for which this program waits, after it has sent itself a signal that suspends it, until the kernel suspends
+it."""
 _PLAIN_MODES = (
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l"  # no reports of mouse and focus
     "\x1b[?2004l\x1b[?1l\x1b>\x1b[<u"  # paste without brackets, usual keys
@@ -58,7 +59,7 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """True while the agent has the terminal. False while the agent is suspended, because the shell may then have
+        """True while the agent has the terminal. False while the agent is suspended, because then the shell may have
         the terminal."""
 
     async def follow(self, pid: int) -> None:
@@ -137,7 +138,10 @@ def _stop_signal(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[None]:
-    """Block SIGTTOU. This signal suspends a background program that changes its terminal."""
+    """Block the signal SIGTTOU during the `with` block.
+
+    The kernel sends this signal to a background program that changes its terminal, and the signal suspends the program.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

@@ -1,6 +1,6 @@
 """The watcher: a small process that ends the program's agents if the program is killed.
 
-The watcher's process reads from a pipe.
+The watcher's process reads from a pipe, which closes when the program dies.
 
 The watcher is started with the first agent, so a program without agents starts no watcher. The watcher's own code is in
 the module `group`. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends: trio
@@ -40,7 +40,8 @@ network file system."""
 QUIT_TIMEOUT = 2.0
 """Maximum seconds to wait for the end of a watcher that has no agents."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""Environment variables that a Python interpreter may need for its start."""
+"""Environment variables that the watcher's process inherits, because a Python interpreter may need them for its
+start."""
 
 
 @protected_context
@@ -69,11 +70,11 @@ class Watcher:
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """For each agent, by token, the line that registers it. If the watcher's process is restarted, the new process
-        gets these lines."""
+        """For each agent, by token: the line that registers it. If the watcher's process is started again, it gets
+        these lines."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end of the pipe to the watcher's process. No other process inherits this end, so the pipe
+        """The only write end of the pipe to the watcher's process. No other process inherits this end. So the pipe
         closes when the program dies."""
         self._lock = trio.Lock()
         self._closed = False
@@ -109,9 +110,9 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """Report to the watcher's process that the agent runs, and which process group it has.
+        """Send the watcher's process the ids of the agent's process and process group.
 
-        With the group, the watcher also finds processes whose environment cannot be read.
+        By its group, the watcher also finds processes whose environment it cannot read.
         """
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
@@ -123,14 +124,16 @@ class Watcher:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """Let the watcher's process end an agent that this program cannot end, by SIGTERM and, 1 s later, SIGKILL."""
+        """Let the watcher's process end an agent that this program cannot end.
+
+        The watcher sends SIGTERM and, 1 s later, SIGKILL.
+        """
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
 
     @property
     def sees(self) -> bool:
-        """True if the system has a /proc, so that processes can be found."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
@@ -193,7 +196,7 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """Log that the watcher's process is dead or hangs, and kill it.
+        """Log that the watcher's process is dead, or does not react, and kill it.
 
         When the next agent is registered, a new process of the watcher is started.
         """

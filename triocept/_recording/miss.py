@@ -38,7 +38,7 @@ class Closest(NamedTuple):
 
     id: str
     place: str
-    """Description of the recorded call's place in the recording."""
+    """Description of the position of the recorded call in its recording."""
     form: Json
     """The compared content of the recorded call."""
 
@@ -77,7 +77,6 @@ def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
 
 
 def lines_of(form: Json) -> list[str]:
-    """Return `form`, the compared content of a call, as lines of YAML."""
     return write_yaml(form).splitlines()
 
 
@@ -117,7 +116,7 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return `line`; if it is long, return only its label and the text around its first difference.
+    """Return `line`. If the line is too long, return only its label and the text around its first difference.
 
     `head` is the index of the first difference in `line`.
     """

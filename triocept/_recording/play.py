@@ -36,7 +36,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """The reason why a call got no answer, or only a part of an answer."""
 
     kind: FailureKind
-    """Kind of the failure. `refusal` means that a handler refused the call; any other kind, that a provider failed."""
+    """Kind of the failure. `refusal`: a handler refused the call. Any other kind: a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
@@ -53,14 +53,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The recorded outcome of a call."""
 
     response: Response | None = None
-    """The answer; if it broke, the part that was sent. None if nothing was sent."""
+    """The answer; if the stream of the answer broke off, the part that was sent. None if nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
     """True if the agent disconnected before the answer was complete."""
     holds_calls: bool = True
     """True if the tool calls of a streamed answer were sent only at its end."""
     increments: Increments | None = None
-    """Pieces of a streamed answer; None if it was not streamed, or its pieces were not recorded."""
+    """Pieces of a streamed answer; None if the answer was not streamed, or if its pieces were not recorded."""
     first_event: float | None = None
     """Seconds from the arrival of the call to the first event of the answer; None if unknown."""
     duration: float = 0.0
@@ -99,7 +99,7 @@ def _content(answer: Answer) -> list[Json]:
 
 
 class Piece(NamedTuple):
-    """An event of an answer, and the time at which it is sent."""
+    """An event of an answer, and the time at which the event is sent."""
 
     at: float
     """Seconds from the arrival of the call until the event is sent."""
@@ -107,7 +107,7 @@ class Piece(NamedTuple):
 
 
 class _Part:
-    """A part of an answer during its playback, and the length of the text that was already sent."""
+    """A part of an answer during its playback, and the number of its characters that were already sent."""
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
@@ -124,7 +124,7 @@ class _Part:
         return self._came >= self._recorded
 
     def take(self, length: int) -> Event:
-        """Return the next piece of the part.
+        """Return an event with the next piece of the part.
 
         `length` is the number of characters that the piece had when it was recorded.
         """
@@ -137,8 +137,8 @@ class _Part:
 def pieces_of(answer: Answer) -> Iterator[Piece]:
     """Yield the recorded pieces of an answer, each with its time.
 
-    If no pieces were recorded, first yield the start of the answer. Then yield all other events with the time at which
-    the answer ended.
+    If no pieces were recorded, first yield the start of the answer. Then yield all other events, each with the time at
+    which the recorded answer ended.
     """
     response = answer.response
     assert response is not None
@@ -180,7 +180,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield, for each piece, its part's index, its length, and its time in seconds after the arrival of the call."""
+    """Yield three values for each piece: its part's index, its length, and the seconds from the call to the piece."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -198,13 +198,13 @@ Timing: TypeAlias = Literal["none", "recorded"] | float
 """Time at which a recorded answer is sent. `none`: immediately. `recorded`: after the recorded time. A number: after
 the recorded time multiplied by this number."""
 HANG_UP = 10.0
-"""Maximum seconds, after the recorded time, that the playback waits for the live agent to disconnect as the recorded
-agent did."""
+"""Maximum seconds, in addition to the recorded time, for which the playback waits until the live agent disconnects, as
+the recorded agent did."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
 class StillThere(Exception):
-    """The recorded agent disconnected during this answer, but the live agent is still connected."""
+    """Error: the recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:

@@ -28,7 +28,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """The known directories of one agent process."""
+    """The start of an agent process: the directories of the agent that are known."""
 
     @property
     def cwd(self) -> str: ...
@@ -42,7 +42,7 @@ class Started(Protocol):
 def slug(path: str) -> str:
     """Return `path` with `-` in place of each character that is no letter or digit.
 
-    Some agents use such texts as names of files and directories.
+    Some agents use such texts as names of their files and directories.
     """
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
@@ -103,7 +103,7 @@ def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[
 
     Args:
         paths: for each path, the text that replaces it.
-        slugs: for each slug of these paths, the text that replaces it. A slug that is missing here is replaced by the
+        slugs: for each slug of these paths, the text that replaces it. A slug that is not in `slugs` is replaced by the
             same text as its path.
     """
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)

@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""Pattern of words that YAML 1.1 does not read as texts, although they begin with a letter."""
+"""Pattern of words that begin with a letter, but that YAML 1.1 does not read as texts."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
@@ -48,7 +48,7 @@ def write_yaml(value: Json) -> str:
 
 
 def _lines(value: Json, indent: int) -> Iterator[str]:
-    """Yield the lines of a value that begins on its own line, with `indent` spaces before it."""
+    """Yield the lines of `value`, which begins on its own line. Each line is indented by at least `indent` spaces."""
     pad = " " * indent
     if isinstance(value, dict) and value:
         for name, inner in value.items():
@@ -72,7 +72,7 @@ def _lines(value: Json, indent: int) -> Iterator[str]:
 
 
 def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
-    """Yield the lines of a value that follows `head`, which ends with a colon or a dash."""
+    """Yield the lines of `head`, which ends with a colon or a dash, followed by `value`."""
     if isinstance(value, dict | list) and value:
         if (flow := _flow(value)) is not None:
             line = f"{head} {flow}"

@@ -30,7 +30,7 @@ class SDK(Protocol):
 
 
 class DialectFacts(Protocol):
-    """The properties of a dialect that the package `_rollout` uses. `_rollout` does not import the dialects' code."""
+    """The properties of a dialect that the package `_rollout` needs. It does not import the code of dialects."""
 
     @property
     def name(self) -> str: ...
@@ -46,7 +46,7 @@ class DialectFacts(Protocol):
     def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
         """Function `(base URL, key, model name) -> environment variables` that makes agents call this endpoint.
 
-        None if no agent of this dialect is configured by environment variables.
+        None if environment variables do not configure any agent of this dialect.
         """
 
     @property
@@ -55,7 +55,7 @@ class DialectFacts(Protocol):
 
 
 class Addresses(Protocol):
-    """The URLs of rollouts at one endpoint, with the endpoint's limits and dialects."""
+    """The URLs of the rollouts of one endpoint, and the endpoint's limits and dialects."""
 
     @property
     def limits(self) -> EndpointLimits:

@@ -72,7 +72,10 @@ class Agent:
 
     @property
     def returncode(self) -> int | None:
-        """Return code of the process. A negative number is the signal that ended it. None while the process runs."""
+        """Return code of the process. If a signal has ended the process, this is the negative number of the signal.
+
+        None while the process runs.
+        """
         return self._process.returncode
 
     @property

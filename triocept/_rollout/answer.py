@@ -43,15 +43,15 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """Several events that are sent as one increment.
+    """One increment of an answer that consists of several events.
 
-    The events are a piece of a provider's stream, or one `send` of a handler has caused all of them, or they belong to
-    tool calls that were held back until the answer's end.
+    There are three cases: a piece of a provider's stream contains the events; one `send` of a handler has caused them;
+    or they belong to tool calls that were held back until the answer's end.
     """
 
     data: bytes | None
-    """The provider's own bytes for these events: whole frames in the agent's dialect. A connection that requested a
-    stream sends these bytes unchanged. If None, each connection renders the events."""
+    """The provider's own bytes for these events: whole frames in the agent's dialect. If the agent requested a stream,
+    its connection sends these bytes unchanged. If None, each connection renders the events."""
     events: tuple[Event, ...]
     """The events that `data` contains. May be empty."""
 
@@ -62,7 +62,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def start(self) -> ResponseStart | None:
-        """The event that starts the answer. None if this increment does not contain it."""
+        """The event that starts the answer. None if this increment does not contain such an event."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
@@ -70,7 +70,7 @@ class RawPiece(msgspec.Struct, frozen=True, gc=False):
     """A piece of an answer in raw bytes. A piece is sent before the next piece is produced."""
 
     head: RawResponse
-    """The response that these bytes are a part of, without its body."""
+    """The response to which this piece belongs, without its body."""
     data: bytes
     """Bytes of the body; empty if only the head is sent now."""
 
@@ -103,14 +103,14 @@ def weight_of(entry: Entry) -> int:
 
 
 class Delivery(Protocol):
-    """A connection that renders an answer in its dialect and sends the bytes.
+    """A connection that renders an answer in its dialect, and sends the bytes of the answer to the client.
 
-    Of its methods, only `flush` and `wait` wait.
+    Only the methods `flush` and `wait` wait; all other methods return immediately.
     """
 
     @property
     def full(self) -> bool:
-        """True while some rendered bytes are not sent yet. During this time, the connection takes no increments."""
+        """True while some rendered bytes are not sent yet. While it is True, the connection takes no increments."""
 
     @property
     def due(self) -> float:
@@ -123,7 +123,7 @@ class Delivery(Protocol):
     def write(self, entry: Entry) -> bool:
         """Render an increment.
 
-        Return True if all bytes of the increment are sent, so that the next increment can be rendered.
+        Return True if all bytes of the increment are sent. Then the next increment can be rendered.
 
         Raises:
             DialectError: the connection's dialect cannot express the increment.
@@ -135,7 +135,7 @@ class Delivery(Protocol):
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         """Render the last increments and the outcome, so that their bytes can be recorded before they are sent.
 
-        If the connection's bytes are not recorded, this method does nothing.
+        If the traffic of the connection is not recorded, this method does nothing.
 
         Raises:
             DialectError: the connection's dialect cannot express an increment.
@@ -155,7 +155,7 @@ class Delivery(Protocol):
         """
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Send a keep-alive (bytes without content), so that the client does not time out.
+        """Send a keep-alive (bytes without content), so that the client does not end the call by its time limit.
 
         Return True if all bytes are sent.
 
@@ -197,11 +197,13 @@ class Answer:
     """
 
     announced: bool = False
-    """True if an agent has received `response_id` before the first entry, so that the id cannot be changed."""
+    """True if an agent has received `response_id` before the first increment, so that the id cannot be changed any
+    more."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """Additional response headers, such as a provider's request id and rate limits. Set before the first entry."""
+    """Additional response headers, such as a provider's request id and rate limits. They are set before the first
+    increment."""
     began_at: float | None = None
-    """Time of the first entry, by trio's clock. None if no entry was put."""
+    """Time at which the first increment was put, by trio's clock; None if no increment was put."""
     outcome: Outcome | None = None
     delivered: bool = False
     """True if a connection has written the whole answer."""
@@ -246,7 +248,7 @@ class Answer:
         return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Let each connection render the bytes that `end` will send, so that they can be recorded before that."""
+        """Let each connection render in advance the bytes that `end` will send, so that they can be recorded."""
         for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
@@ -256,7 +258,10 @@ class Answer:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Add the last increment, if there is one, and set the outcome. Every connection then ends its response."""
+        """Add `last`, the last increment (if it is not None), and set the outcome.
+
+        Every connection then ends its response.
+        """
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
@@ -280,7 +285,9 @@ class Answer:
 
 @final
 class Subscription:
-    """The position of one connection in an answer. The first position is the first increment.
+    """The position of one connection in an answer: the next increment that the connection writes.
+
+    Each connection begins with the first increment.
 
     The connection's task runs `follow`, and the producer calls `advance`.
     """
@@ -296,18 +303,18 @@ class Subscription:
     caused the error."""
     _delivery: Delivery | None = None
     _full = False
-    """True if the connection has bytes to flush."""
+    """True if the connection has bytes to flush, so that it takes no increments."""
     _early = False
     """True if `write_early` has already written the bytes of the next increment."""
     _gone = False
     _error: Exception | None = None
-    """The error because of which the connection cannot send this answer. None after the client got an error
-    response."""
+    """The error that prevents the connection from sending this answer. None if there is no error, or after the client
+    got an error response."""
     _failed = False
-    """True if the client got an error in place of the answer."""
+    """True if the connection has sent its client an error in place of the answer."""
     _flushing: trio.CancelScope | None = None
     _until = inf
-    """Time by trio's clock until which `follow` waits for news."""
+    """Time, by trio's clock, until which `follow` waits for an increment or the outcome."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -470,9 +477,9 @@ class Subscription:
 class Condition:
     """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
-    Unlike trio's `Condition`, this class has no lock, because no other task runs between a task's check of a value and
-    its call of `wait`. This class is also cheaper to create than trio's `ParkingLot`, which matters because each model
-    call creates two conditions.
+    Unlike trio's `Condition`, this class has no lock, because a task that checks a value and then calls `wait` is not
+    interrupted by another task in between. This class is also cheaper to create than trio's `ParkingLot`, which matters
+    because each model call creates two conditions.
     """
 
     _tasks: list[trio.lowlevel.Task] | None = None

@@ -21,7 +21,7 @@ from .rollout_state import RolloutState
 
 
 class Asking:
-    """A `Delivery` without a connection, for the program's own call.
+    """A `Delivery` without a connection, for a call of `Rollout.ask`.
 
     The object stores the outcome, which `ask` then reads.
     """
@@ -33,11 +33,11 @@ class Asking:
         self.outcome: Outcome | None = None
 
     def write(self, entry: Entry) -> bool:
-        """Do nothing: `ask` takes the whole answer from the outcome."""
+        """Write nothing, because `ask` takes the whole answer from the outcome."""
         return True
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Do nothing: no bytes are rendered or recorded."""
+        """Render nothing, because no bytes are recorded."""
 
     def write_early(self, data: bytes) -> bool:
         return False
@@ -57,14 +57,14 @@ class Asking:
         return True
 
     def fail(self, error: Exception) -> bool:
-        """Do nothing: no dialect renders the answer, so rendering cannot fail."""
+        """Send no error: no dialect renders the answer, so rendering cannot fail."""
         return True
 
     async def wait(self, news: Condition, until: float) -> None:
         await news.wait()
 
     async def flush(self) -> None:
-        """Do nothing: no bytes are sent."""
+        """Return at once, because no bytes are sent."""
 
 
 def request_of(given: object, model: str) -> Request:

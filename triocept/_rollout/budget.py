@@ -10,7 +10,7 @@ Rules:
    Once the recorded turns have used up a limit, later calls are refused. So a limit can be exceeded by the output of
    calls in progress, or by an input whose estimate was too low.
 3. A call that would exceed a limit is refused. Calls in progress are finished, except if the time limit is reached.
-4. A retry that shares the answer of another call is not counted.
+4. A retry that gets the answer of the call that it repeats is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts
    are reached, the error names the limit of the topmost rollout.
 """
@@ -104,7 +104,9 @@ class _Sum:
 
 
 class Budget:
-    """The turns, tokens and cost that count against `limits`: used by ended calls, or reserved for calls in progress.
+    """The turns, tokens and cost that count against `limits`.
+
+    Ended calls have used them, or calls in progress have reserved them.
 
     Args:
         limits: the limits to enforce.
@@ -133,12 +135,12 @@ class Budget:
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
         """Reserve the turn, the tokens and the cost that `call` needs, in this budget and its parents.
 
-        If a limit is reached, make no reservation, and return the refusal.
+        If a limit is reached, make no reservation, and return the `LimitReached` with which the call is refused.
 
         Args:
             call: the exchange.
             configured: the model that the upstream is configured to request. None means that the upstream requests the
-                agent's model, or that it is not known which upstream will answer.
+                agent's model, or it is not known which upstream will answer the call.
 
         Raises:
             MissingPrice: the cost is limited, and the model's price is unknown. No reservation is made.
@@ -191,7 +193,7 @@ class Budget:
     def release(self, call: ExchangeState) -> None:
         """Release the reservations of `call` in this budget and its parents.
 
-        The reason is that another handler answers the call.
+        Call this method if another handler answers the call.
         """
         for level in self._levels():
             level._give_back(call)
@@ -204,7 +206,7 @@ class Budget:
             level = level._parent
 
     def _give_back(self, call: ExchangeState) -> bool:
-        """Release the reservation of a call. Return False if the call had no reservation."""
+        """Release the reservation of a call in this budget. Return False if the call had no reservation."""
         needs = self._calls.pop(call, None)
         if needs is not None:
             self._reserved.add(needs, -1)
@@ -213,7 +215,7 @@ class Budget:
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
-        """Return the minimum that a call with `tokens` input tokens will spend.
+        """Return the minimum turns, tokens and cost that a call with `tokens` input tokens will use.
 
         `models` are names of the call's model. The cost is computed with the price of the first name that has a price.
         """
@@ -258,8 +260,8 @@ class Budget:
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
     """Return an error text if `limit` is used up, or if `needed` would exceed it. Otherwise return None.
 
-    Ended calls have used the amount `spent`; calls in progress have reserved the amount `held`. `what` is the unit or
-    purpose of the limit, such as `tokens`.
+    Ended calls have used the amount `spent`; calls in progress have reserved the amount `held`. `what` is the name of
+    the limited quantity in the error text, such as `tokens`.
     """
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None

@@ -68,8 +68,8 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 OnRetry: TypeAlias = Literal["join", "new"]
-"""Treatment of a call that repeats another call: it gets the other call's answer (`join`), or its own exchange (`new`).
-"""
+"""Treatment of a call that repeats another call: it gets the answer of the other call (`join`), or its own exchange
+(`new`)."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 """Function that writes a whole answer to the connection that waits for it. The function raises ClientGone if the client
 disconnects before the end of the answer."""
@@ -81,21 +81,22 @@ takes little memory, because the trace contains the same answer objects."""
 FORGOTTEN = 5.0
 """Seconds that the first exchange of a rollout waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
-"""Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
+"""Seconds after which a program is not expected to take its rollout's first exchange any more. With `on_fault="stay"`,
+the exchange then fails.
 
-The limit is for a program that calls its rollout from the thread that should take the exchange. Without the limit, the
-program would wait for the timeout of its SDK: ten minutes, three times (openai 3.57)."""
+The limit exists for a program that calls its rollout from the thread that should take the exchange. Without the limit,
+the program would wait until its SDK gives up: three tries of ten minutes each (openai 3.57)."""
 RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
 retry. Codex, opencode, gemini-cli and the AI SDK do not send this header."""
 _CLAUDE = "x-claude-code-session-id"
-"""Header of Claude Code. Claude Code calls Anthropic's SDK in its own retry loop, so that its `x-stainless-retry-count`
-is always 0."""
+"""Header in which Claude Code sends the id of its session. Claude Code calls Anthropic's SDK in its own retry loop, so
+that its `x-stainless-retry-count` is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
 _CODEX_PARENT = "x-codex-parent-thread-id"
-"""Field in the `client_metadata` of a request of Codex (0.169). Codex does not use a header, because a websocket has
-only the headers of its first call."""
+"""Field in the `client_metadata` of a request of Codex (0.169), with the id of a sub-agent's parent. Codex uses no
+header for this, because a websocket has only the headers of its first call."""
 _COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 
 log = logging.getLogger("triocept.rollout")
@@ -139,7 +140,7 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Return a key that a call and its retries have in common.
+    """Return a key. A call and its retries have equal keys.
 
     The key is cheap to compute. Two calls that are not retries of each other usually have different keys.
     """
@@ -154,10 +155,10 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
 
 
 class Calls:
-    """The waiting calls of one rollout, and the answers that retries of these calls can share.
+    """The open calls of one rollout, and the answers of ended calls that retries can share.
 
     Args:
-        on_retry: `join` if a retry shares the answer of the earlier call, `new` if it gets a new exchange.
+        on_retry: `join` if a retry gets the answer of the earlier call; `new` if it gets a new exchange.
         as_given: a function that takes the request of a recorded turn, which may be redacted, and returns the original
             request.
     """
@@ -172,8 +173,8 @@ class Calls:
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """The meanings (digests of the content) of open exchanges, by retry key. A key is added when its exchanges are
-        first compared."""
+        """Digests of the content (see `retries.meaning`) of open exchanges, by retry key. A key is added when its
+        exchanges are first compared."""
         self._latest = _Latest()
         self._left = Condition()
 
@@ -190,7 +191,7 @@ class Calls:
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """If this call is a retry of an earlier call, return the earlier call's exchange or answer, which both share.
+        """Return the exchange or the answer of the earlier call of which this call is a retry; both calls share it.
 
         Return None if this call needs a new exchange.
 
@@ -273,11 +274,11 @@ class Service(Protocol):
     """
 
     def take(self, exchange: ExchangeState) -> None:
-        """Take `exchange`. Unless the service puts it back, no other task takes it."""
+        """Take `exchange`. No other task takes the exchange, unless the service puts it back."""
 
 
 class Arrivals:
-    """The queue of a rollout's exchanges. Services and loops take the exchanges from it.
+    """The queue of a rollout's exchanges, from which services and loops take the exchanges.
 
     A service takes every exchange until `leave` removes the service. A loop (`async for exchange in rollout`) takes one
     exchange at a time. If a service has failed and no service is left, waiting and new exchanges are refused until a
@@ -286,33 +287,33 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Waiting exchanges, in order of arrival. In a plain dict, finding the first item would be slow after many
-        removals."""
+        """Waiting exchanges, in order of arrival. An `OrderedDict` is used, because a plain dict finds its first item
+        slowly after many removals."""
         self.coming = 0
-        """Number of exchanges that are being recorded before they are put into the queue. These exchanges were admitted
-        by the limits."""
+        """Number of exchanges that the limits have admitted, but that are still being recorded. They are put into the
+        queue after the recording."""
         self._closed = False
         self._last = False
-        """True if no new exchanges are accepted. The exchanges in the queue, and the exchanges that `coming` counts,
-        can still be taken."""
+        """True if no new exchanges are accepted. The exchanges in the queue, and those that `coming` counts, can still
+        be taken."""
         self._service: Service | None = None
         """The service that gets each exchange on arrival."""
         self._take: Callable[[ExchangeState], None] | None = None
-        """The `take` method of `_service`."""
+        """The method `take` of `_service`."""
         self._lot = trio.lowlevel.ParkingLot()
         self._services: set[Service] = set()
-        """The services that take every exchange."""
+        """The services that were added by `enter` and not yet removed by `leave`."""
         self.fault: BaseException | None = None
-        """The failure because of which no task takes exchanges. None if no service has failed, or if a task takes
-        exchanges."""
+        """The exception of the service that has failed, if no task takes exchanges because of this failure; otherwise
+        None."""
         self.failed: BaseException | None = None
-        """The latest failure of a service since a task last began to take exchanges."""
+        """The latest exception of a failed service since a task last began to take exchanges."""
         self._failing: set[Service] = set()
-        """Failed services that have not raised their error to their caller yet."""
+        """Failed services that have not yet raised their exception to their caller."""
         self._asked = False
-        """True if a task takes exchanges, or has taken one."""
+        """True if a task takes exchanges, or has ever taken an exchange."""
         self._first = trio.Event()
-        """Set when an exchange has arrived before any task took one."""
+        """Set when an exchange arrives and no task has ever taken an exchange."""
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
@@ -334,7 +335,7 @@ class Arrivals:
     def put_back(self, exchange: ExchangeState) -> None:
         """Put an exchange back at the head of the queue.
 
-        This method is called if the task that took the exchange was cancelled before it answered.
+        Call this method if the task that took the exchange was cancelled before it answered the exchange.
         """
         if exchange.settled or self._closed:
             return
@@ -379,10 +380,11 @@ class Arrivals:
 
     @property
     def _is_over(self) -> bool:
-        """True if no more exchanges will arrive.
+        """True if no more exchanges will come into the queue.
 
-        An exchange that is being recorded still arrives, even if a limit is reached before the recording ends. So a
-        task that takes exchanges must wait for this exchange, because there may be no other task that takes it.
+        An exchange that is being recorded still comes into the queue, even if a limit is reached before the recording
+        ends. So a task that takes exchanges must wait for this exchange, because there may be no other task that takes
+        it.
         """
         return self._closed or (self._last and not self.coming)
 
@@ -394,7 +396,7 @@ class Arrivals:
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
         """Remove a service. `fault` is the exception with which the service failed. None means that it did not fail.
 
-        Return the waiting exchanges that no task will take because of a fault.
+        If no task will take the waiting exchanges because of a failure, return these exchanges.
         """
         self._services.discard(service)
         if self._service is service:
@@ -409,11 +411,11 @@ class Arrivals:
         return tuple(self._waiting)
 
     def error_raised(self, service: Service) -> None:
-        """Record that the failed service now raises its error to its caller."""
+        """Record that `service`, which has failed, now raises its exception to its caller."""
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
-        """Close the queue because of `fault`. If the queue has failed before, the first error is kept."""
+        """Close the queue because of `fault`. If an earlier exception has closed the queue, this exception is kept."""
         self.fault = self.fault or fault
         self.close()
 
@@ -457,11 +459,11 @@ class Arrivals:
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits for `FORGOTTEN` seconds and no task has ever taken one of the rollout.
+        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task has ever taken one from this queue.
 
         Returns:
-            True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
-                exchanges.
+            True if the exchange has waited for `GIVEN_UP` seconds. False if the rollout has ended before, or a task has
+                begun to take exchanges.
         """
         with self._watch:
             await self._first.wait()
@@ -480,11 +482,12 @@ class Arrivals:
 
 
 class _Ended(msgspec.Struct, eq=False):
-    """An exchange that has ended, and its answer."""
+    """An exchange that has ended: its request and its answer."""
 
     retry_key: Hashable
     request: Request
-    """The request in the recorded turn, which is shared to save memory. Parts of it may be redacted."""
+    """The request as in the recorded turn, whose object is used to save memory. Parts of this request may be
+    redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
     """The answer of the exchange. None if the exchange was not answered."""
@@ -497,7 +500,7 @@ class _Ended(msgspec.Struct, eq=False):
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Return True if the request of this exchange has the meaning `wanted` (see `retries.meaning`).
+        """Return True if the meaning of this exchange's request (see `retries.meaning`) equals `wanted`.
 
         The meaning of the request is computed only once.
         """
@@ -517,8 +520,8 @@ class _Latest:
         """The exchanges, oldest first."""
         self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
-        """Exchanges whose answers were undelivered when the latest exchange ended, in order. The search for undelivered
-        answers uses only this list, because an agent that samples may have many exchanges with one retry key."""
+        """Exchanges whose answers were still undelivered when the latest exchange ended, in order. Only this list is
+        searched for undelivered answers, because an agent that samples may have many exchanges with one retry key."""
 
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
@@ -544,7 +547,8 @@ class _Latest:
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """Return the oldest undelivered answer to a call that equals `request`. Return None if there is no such answer.
 
-        If `attended` is True, find an answer that a connection reads now; if False, an answer that no connection reads.
+        If `attended` is True, return an answer that a connection reads now. If `attended` is False, return an answer
+        that no connection reads.
         """
         same = [
             one

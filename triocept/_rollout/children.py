@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The children of one rollout that are open, or are being opened now.
+    """The children of one rollout: those that are open, and those that are being opened now.
 
     Each child ends when its parent ends, or earlier.
     """
@@ -33,7 +33,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Return the place in the parent's trace at which a child that is opened now branches off."""
+        """Return the point in the parent's trace at which a child begins that is opened now."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -46,10 +46,10 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Enter `opened`, the context manager of the rollout `child`, and leave it when the body or the parent ends.
+        """Enter `opened`, which opens the rollout `child`; exit it when the child's body or the parent ends.
 
         Raises:
-            RolloutClosed: the parent ended before the child's block.
+            RolloutClosed: the parent ended before the child's `async with` block.
         """
         self.check_open()
         parent = self._rollout
@@ -88,7 +88,6 @@ class Children:
             child.finish(reached)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move the children to another endpoint, because their parent moves to that endpoint."""
         for child in self:
             child.rebind(addresses, registry, watcher)
 

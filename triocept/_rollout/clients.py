@@ -82,7 +82,7 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 
 
 def _elsewhere(kind: type) -> type:
-    """Return a subclass of a blocking client that raises an error if a request would deadlock.
+    """Return a subclass of `kind`, a blocking client, that raises an error in place of a deadlock.
 
     A request deadlocks if the client sends it in the thread in which trio runs the called endpoint.
     """
@@ -102,5 +102,5 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """Return a token that identifies the trio run of this thread. Return None if trio does not run in this thread."""
+    """Return a token that identifies the trio run in this thread. Return None if trio does not run in this thread."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None

@@ -32,10 +32,10 @@ class Collector:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """The collector of the surrounding block, or None. Blocks are nested if a function in a fleet itself runs a
-        fleet."""
+        """The collector of the surrounding `collect_traces` block, or None. Blocks are nested if a function in a fleet
+        itself runs a fleet."""
         self.traces: list[Trace] = []
-        """Traces, in the order in which their rollouts were opened."""
+        """Traces of the rollouts, in the order in which the rollouts were opened."""
 
     def add(self, trace: Trace) -> None:
         """Add the trace of a new rollout to this collector and to the collectors of the surrounding blocks."""
@@ -48,7 +48,7 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """Return a recorder that records with the collectors' recorders and with `own`, the rollout's own recorder."""
+        """Return a recorder that passes each record to the collectors' recorders and to `own`, the rollout's own."""
         recorders = [*self._recorders(), *([] if own is None else [own])]
         return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 
@@ -72,5 +72,4 @@ def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
 
 
 def collector() -> Collector | None:
-    """Return the collector of the innermost `collect_traces` block. Return None outside of such a block."""
     return _collector.get()

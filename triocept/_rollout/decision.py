@@ -38,7 +38,7 @@ UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection if no policy has given a reason."""
 
 NO_POLICY = "default"
-"""Value of `Decided.by` if no policy has decided."""
+"""Value of `Decided.by` if no policy has made a decision."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The changed arguments of the call, as text."""
     reason: str = ""
     by: str = ""
-    """Name of the policy or person that decided. If empty, the name of the policy's function or its pattern is used."""
+    """Name of the policy or person that decided. If it is empty, the record contains the name of the policy's function,
+    or the pattern."""
 
     def __post_init__(self) -> None:
         """Raise an error if the kind is unknown, or if `reason`, `by` or `arguments` is not a str."""
@@ -78,7 +79,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         """Return a decision that makes the agent run the tool call with other arguments.
 
         Args:
-            arguments: the new arguments as a JSON value, usually a dict; for a tool that takes free text, the text.
+            arguments: the new arguments as a JSON value, usually a dict. For a tool that takes free text, this is the
+                text.
             by: name of the policy or person that decided.
 
         Raises:
@@ -178,8 +180,8 @@ def _hint(policy: object) -> str:
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
     """Yield the exact tool names in mappings that also have patterns.
 
-    If such a name is mistyped, a pattern may match the tool's real name. In this case, the pattern's policy decides,
-    and no error shows the mistake.
+    If such a name is mistyped, a pattern could match the tool's real name. Then the policy of the pattern decides, and
+    no error shows the mistake.
     """
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
@@ -269,7 +271,7 @@ def is_object(text: str) -> bool:
 
 
 def what_is_wrong(text: str) -> str:
-    """Return a description of the error in `text`, which contains arguments that a person wrote.
+    """Return a description of the error in `text`, the arguments of a tool call that a person wrote.
 
     Return an empty text if `text` is a JSON object.
     """
@@ -292,7 +294,7 @@ async def decision_of(
 ) -> Decision:
     """Return the decision of a policy about a tool call.
 
-    `by` is the pattern of the policy, if the policy belongs to a mapping.
+    `by` is the pattern to which the policy belongs in a mapping; empty if it belongs to no mapping.
     """
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)

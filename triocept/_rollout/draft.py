@@ -50,7 +50,7 @@ event would cost two switches of tasks, and a stream through five handlers would
 
 
 class _Records:
-    """Replacement for the record writer of a rollout.
+    """Replacement for a rollout's record writer, for the exchange of a draft.
 
     The replacement creates the `Turn` of a draft, but does not record the turn.
     """
@@ -72,7 +72,7 @@ class _Records:
 
 
 class _DraftHome:
-    """Replacement for the rollout of a draft's exchange.
+    """Replacement for the rollout, for the exchange of a draft.
 
     The replacement behaves like the agent's rollout, but records nothing.
     """
@@ -94,7 +94,7 @@ class _DraftHome:
 
 
 class _Reader(Asking):
-    """The `Delivery` of a draft's answer: it passes the events to the outer handler."""
+    """The `Delivery` of a draft's answer: it passes the answer's events to the outer handler."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Reader(Asking):
         self.news = Condition()
         self.taken = Condition()
         self.began = False
-        """True if the inner handler has sent its answer in increments."""
+        """True if the inner handler has sent an increment of its answer."""
 
     def write(self, entry: Entry) -> bool:
         self.began = True
@@ -150,7 +150,7 @@ class OpenDraft:
 
     @property
     def came_whole(self) -> bool:
-        """True if the inner handler has answered with a whole response, not a stream.
+        """True if the inner handler has answered with one complete response, not with a stream.
 
         The value is valid only after the iteration has begun.
         """
@@ -247,13 +247,11 @@ class OpenDraft:
         return _draft_of(self._outer, turn, why, counted=counted, since=since)
 
     def _take_inner(self) -> None:
-        """Move drafts and decisions from the inner exchange to the agent's exchange."""
         outer, inner = self._outer, self._inner
         outer.drafts, inner.drafts = outer.drafts + inner.drafts, ()
         outer.decisions, inner.decisions = outer.decisions + inner.decisions, ()
 
     async def pass_raw(self) -> None:
-        """Answer the agent with the raw bytes of the draft."""
         assert self.raw is not None
         self.use()
         await self._outer.respond_raw(self.raw)
@@ -428,7 +426,7 @@ async def _answer(
 ) -> None:
     """Run the inner handler. Store its exception in `draft`.
 
-    The task that reads the draft then raises this exception.
+    The task that reads the draft gets the exception from there, and raises it.
     """
     inner = core_of(exchange)
     try:

@@ -19,8 +19,8 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]
 
 _FORM = "a function of the texts, async or not, that returns a vector for each text"
 _LONG = 50_000
-"""Maximum characters whose vectors are computed in trio's own thread (about 25 ms). For more characters, a separate
-thread is used."""
+"""Maximum characters of texts whose vectors are computed in trio's own thread (which takes about 25 ms). The vectors of
+more characters are computed in a separate thread."""
 
 
 def check_embed(function: object) -> None:
@@ -62,7 +62,7 @@ async def embed(
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:
-    """Check the vectors that the program's function has returned. Round the numbers to four-byte floats."""
+    """Check the vectors that the program's function has returned, and return them as four-byte floats."""
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 LONG = "1800000"
-"""Half an hour, in milliseconds. Without such a setting, Claude Code ends a call after 300 s without data (2.1.197,
-2.1.331)."""
+"""Time limit for agents that need one: half an hour, in milliseconds. Without this setting, Claude Code ends a call
+after 300 s without data (2.1.197, 2.1.331)."""
 PATIENCE = {
     "API_TIMEOUT_MS": LONG,
     "CLAUDE_STREAM_IDLE_TIMEOUT_MS": LONG,

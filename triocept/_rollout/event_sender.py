@@ -94,7 +94,8 @@ class EventReceiver:
     def call(self, event: RolloutEvent) -> BaseException | None:
         """Pass `event` to the live view and to the program's function.
 
-        If the program's function raises an `Exception`, log it. Return any other exception, such as KeyboardInterrupt.
+        If the program's function raises an `Exception`, log it. If it raises any other exception, such as
+        KeyboardInterrupt, return the exception.
         """
         if self.view is not None:
             self.view.take(event)
@@ -125,7 +126,7 @@ def _interruptible(function: OnEvent, event: RolloutEvent) -> object:
 
 @final
 class EventSender:
-    """Creates the events of one rollout and sends them to the receiver."""
+    """Creates the events of one rollout, and sends them to the `EventReceiver`."""
 
     def __init__(self, rollout: RolloutState, receiver: EventReceiver) -> None:
         self._rollout = rollout
@@ -135,7 +136,7 @@ class EventSender:
         self._failed = False
         """True after `on_event` has raised KeyboardInterrupt, or another exception that is not an `Exception`."""
         self.conversations: dict[str, Conversation | None] = {}
-        """Conversations that the agent has named, by exchange."""
+        """Conversations that the agent has named, by the id of the exchange."""
         self._arrived: set[str] = set()
         """Ids of the exchanges that have arrived and have no outcome yet."""
         self._increments: dict[str, IncrementSender] = {}
@@ -174,9 +175,9 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the event that a call has ended.
+        """Send the `TurnSettled` event of a call.
 
-        If the event that the call has arrived was not sent yet, first send this event.
+        If the call's `CallArrived` event was not sent yet, first send that event.
         """
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
@@ -184,9 +185,9 @@ class EventSender:
         self.send(TurnSettled, turn=turn)
 
     def lost(self, exchange: str, error: BaseException) -> None:
-        """Send the event that a turn could not be recorded.
+        """Send the `TurnLost` event: the turn of `exchange` could not be recorded.
 
-        If the event that the call has ended was already sent, send nothing.
+        If the exchange's `TurnSettled` or `TurnLost` event was already sent, send nothing.
         """
         if exchange in self._arrived:
             self._end_call(exchange, answered=False)
@@ -202,7 +203,7 @@ class EventSender:
         return number
 
     def decided(self, exchange: str, asked: int, decision: Decided) -> None:
-        """Send the event that a policy has decided about a tool call.
+        """Send a `DecisionMade` event: a policy has decided about a tool call.
 
         `asked` is the number of the `DecisionAsked` event about the same tool call.
         """

@@ -361,16 +361,19 @@ class ResponseStream:
         await self._send_behind_text(end)
 
     async def _relay(self, piece: Relayed) -> None:
-        """Send the agent a piece of a provider's stream.
+        """Send the agent `piece`, a piece of a provider's stream.
 
-        Raise the same errors as `send`. A cancellation has the same effect as for `send`.
+        The errors and the effect of a cancellation are those of `send`.
         """
         self._started = True
         self.ended = self.ended or piece.last
         await self._send(piece)
 
     async def _send_behind_text(self, *events: Event) -> None:
-        """Send events. First send the start of the answer if it was not sent yet, and end an open text part."""
+        """Send events after the open text part, which this method ends.
+
+        If the start of the answer was not sent yet, send it first.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         if not self._started:
             await self._send_events(ResponseStart())
@@ -401,7 +404,10 @@ class ResponseStream:
 
 @final
 class StreamContext(Context[ResponseStream]):
-    """The context manager that `Exchange.open_stream` returns. KeyboardInterrupt is raised only in the user's block."""
+    """The context manager that `Exchange.open_stream` returns.
+
+    Only the user's block can be interrupted by KeyboardInterrupt.
+    """
 
     _name = "open_stream"
     _gives = "stream"
@@ -449,7 +455,7 @@ def _said(core: ExchangeState, response: object) -> Response | None:
 
 
 def core_of(exchange: Exchange) -> ExchangeState:
-    """Return the `ExchangeState` of an exchange, for internal code that needs more than the public methods."""
+    """Return the `ExchangeState` of an exchange. Internal code calls this if the public methods do not suffice."""
     return exchange._core
 
 

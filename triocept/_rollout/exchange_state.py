@@ -55,7 +55,7 @@ _NO_USAGE = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 
 class Worker:
-    """The task that runs a handler on an exchange.
+    """The task that runs a handler on one exchange.
 
     Args:
         task: the task of the handler.
@@ -71,7 +71,7 @@ class Worker:
     def stop(self) -> None:
         """Cancel the handler.
 
-        Do nothing if the handler itself calls this method: a handler may stop its own rollout.
+        Do nothing if the handler itself calls this method, because a handler may stop its own rollout.
         """
         if trio.lowlevel.current_task() is not self._task:
             self._scope.cancel()
@@ -93,9 +93,10 @@ class ExchangeState:
 
     outcome: Outcome | None = None
     from_outside: bool = False
-    """True if the agent's disconnect or the end of the rollout has set the outcome, not the code that answers."""
+    """True if the outcome was set because the agent disconnected or the rollout ended, and not by the code that
+    answers."""
     recording: bool = False
-    """True if a task has begun to record the turn."""
+    """True if a task has begun to record the turn of the exchange."""
     cause: BaseException | None = None
     fold: Fold | None = None
     hold_calls: bool = True
@@ -108,22 +109,23 @@ class ExchangeState:
     """The public `Exchange`. Set when the exchange is passed to the program; None again after the exchange was
     recorded."""
     budgets: tuple[Budget, ...] = ()
-    """The budgets that count the exchange."""
+    """The budgets in which this exchange has reservations."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
-    """Reservations of the exchange's drafts: pairs of a budget and the exchange of the draft."""
+    """Reservations for the drafts of this exchange, as pairs: a budget, and the exchange of the draft."""
     tokens: Callable[[], Tokens] | None = None
-    """Function that returns the tokens for the turn. Set by an upstream that was configured to return tokens."""
+    """Function that returns the tokens for the turn. An upstream that was configured to return tokens sets it."""
     policy: Callable[[Response | None], tuple[str | None, str | None]] | None = None
-    """Function that returns the versions of the model's weights at the start and the end of an answer. Set by the
-    upstream."""
+    """Function that returns the versions of the model's weights at the start and at the end of an answer. The upstream
+    sets it."""
     sampled: Callable[[], Response] | None = None
-    """Function that returns the answer that an upstream sent, before any change by the program. Set by the upstream."""
+    """Function that returns the answer that an upstream sent, before any change by the program. The upstream sets
+    it."""
     decisions: tuple[Decided, ...] = ()
-    """Decisions about tool calls, for the turn."""
+    """Decisions about the tool calls of the answer, which the turn will contain."""
     drafts: tuple[Draft, ...] = ()
-    """Drafts for the turn: answers of inner handlers that outer handlers have read."""
+    """Drafts that the turn will contain: answers of inner handlers that outer handlers have read."""
     open_drafts: list[OpenDraft]
-    """Drafts that were neither sent to the agent nor added to `drafts` yet."""
+    """Drafts that are still open: not yet sent to the agent, and not yet added to `drafts`."""
     _kept: Request | None = None
     _prompt: int | None = None
     """Estimated number of tokens in the prompt; None before the first estimate."""
@@ -194,7 +196,7 @@ class ExchangeState:
         return self.outcome is not None
 
     def keep_increments(self) -> None:
-        """Keep the increments of the answer from now on, so that the code that answers can read them.
+        """Keep the increments of the answer from now on, so that the code that answers the exchange can read them.
 
         The turn contains the increments only if the rollout has `record_increments`.
         """
@@ -230,7 +232,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def respond_raw(self, raw: Raw) -> None:
-        """Answer with raw bytes, all of which are in `raw`."""
+        """Answer with raw bytes; `raw` contains all of them."""
         if await self._begin_outcome():
             return
         self.answer.check_raw(raw.sent)
@@ -284,7 +286,7 @@ class ExchangeState:
         self._check_awaited()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle the exchange because the block of its stream ends. `exc` is the exception that the block raised.
+        """Settle the exchange, because the `async with` block of its stream ends. `exc` is the exception of this block.
 
         Return True if the caller must suppress the exception.
         """
@@ -328,7 +330,7 @@ class ExchangeState:
             )
 
     def _check_awaited(self) -> None:
-        """Raise an error if no connection waits for more pieces of this stream."""
+        """Raise an error if no connection waits for more pieces of the answer."""
         if self._is_over:
             text = f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
             raise RolloutClosed(text)
@@ -343,9 +345,9 @@ class ExchangeState:
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
-        """Check that the exchange can still be settled. If `whole` is True, also check that no stream has begun.
+        """Check that the exchange can still get an outcome. If `whole` is True, also check that no stream has begun.
 
-        Return True if the new outcome must be ignored, because the rollout has ended.
+        Return True if the caller must ignore the new outcome, because the rollout has ended.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
@@ -374,7 +376,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
-        """Settle the exchange as abandoned if its agent has disconnected, so that no connection reads the answer."""
+        """Settle the exchange as abandoned, because its agent has disconnected and no connection reads the answer."""
         if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
@@ -384,7 +386,7 @@ class ExchangeState:
     def fix_from_outside(self, outcome: Outcome) -> Outcome:
         """Set the outcome because the agent has disconnected or the rollout has ended. Cancel the code that answers.
 
-        Return the outcome. The caller must then pass it to `settle`, which records the turn.
+        Return the outcome. The caller must then pass this outcome to `settle`, which records the turn.
         """
         self.outcome, self.from_outside = outcome, True
         for scope in self._work_scopes:
@@ -454,7 +456,7 @@ class ExchangeState:
         await self._put(self._with_usage(event))
 
     def _put(self, entry: Entry) -> Awaitable[None]:
-        """Pass an increment to the agent's connection and to the program's `on_event`."""
+        """Pass `entry`, an increment, to the agent's connection and to the program's `on_event`."""
         if (events := self.rollout.records.events) is not None:
             events.increments(self.id).send(entry)
         return self.answer.put(entry)
@@ -462,8 +464,8 @@ class ExchangeState:
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send the agent several events, such as a piece of a provider's stream.
 
-        If the agent has already received another id for the answer, the piece's events are rendered with this id.
-        Otherwise the bytes of the piece, if it has bytes, are sent unchanged.
+        If the agent has already received another id for the answer, the events are rendered with that id. Otherwise, if
+        `piece` contains the provider's bytes, these bytes are sent unchanged.
         """
         data = None if self.answer.announced else piece.data
         events = tuple([self._complete_event(event) for event in piece.events])
@@ -486,7 +488,7 @@ class ExchangeState:
     def write_early(self, data: bytes) -> bool:
         """Send the agent a provider's bytes before they are parsed. Return True if the bytes were sent.
 
-        If True, the next piece that the caller sends must contain the same bytes, with their events.
+        After a result of True, the next piece that the caller sends must contain the same bytes and their events.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
@@ -504,14 +506,17 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     def _with_usage(self, event: Event) -> Event:
-        """Return the event; if it starts an answer of unknown usage, with an estimate of the input tokens."""
+        """Return the event.
+
+        If it starts an answer, and the usage is unknown, add an estimate of the input tokens to it.
+        """
         if not isinstance(event, ResponseStart) or event.usage is not None:
             return event
         usage = msgspec.structs.replace(_NO_USAGE, input_tokens=self.estimate_input())
         return msgspec.structs.replace(event, usage=usage)
 
     def _complete_event(self, event: Event) -> Event:
-        """Return the event, with ids and the model's name added if they are missing."""
+        """Return `event` with ids and the model's name, which are added if they are missing."""
         match event:
             case ResponseStart():
                 answer = self.answer
@@ -567,7 +572,7 @@ class ExchangeState:
     async def settle(self, outcome: Outcome, last: Entry | None = None) -> None:
         """Set the outcome, record the turn, then end the answer.
 
-        Do nothing if another task is already recording the turn.
+        If another task is already recording the turn, do nothing.
         """
         if self.recording:
             return
@@ -639,9 +644,9 @@ class ExchangeState:
         )
 
     def recorded_request(self) -> Request:
-        """Return the request as it is recorded: without keys, and redacted.
+        """Return the request as the turn records it: without keys, and redacted.
 
-        Parts that equal parts of earlier recorded requests are the same objects, to save memory.
+        Parts of the request that earlier recorded requests also contain are the same objects, to save memory.
         """
         if self._kept is None:
             self._kept = self.rollout.records.redactor.request(self.request)

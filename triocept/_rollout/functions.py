@@ -24,7 +24,7 @@ def check_function(name: str, function: object, form: str) -> None:
 async def awaited(given: Any) -> Any:
     """If `given` is awaitable, await it and return the result. Otherwise return `given`.
 
-    A context manager of triocept, such as `open_upstream(…)`, is returned, not awaited. It has a method `__await__`,
-    but this method only raises an error that explains the mistake.
+    A context manager of triocept, such as `open_upstream(…)`, is returned and not awaited: its method `__await__` only
+    raises an error that explains the mistake.
     """
     return await given if inspect.isawaitable(given) and not isinstance(given, Context) else given

@@ -64,15 +64,15 @@ None means the tool's own result.
 """
 
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
-"""Dialects in which a tool result can be marked as failed. Agents also mark the errors that they generate themselves.
-"""
+"""Dialects with a field that marks a tool result as failed. Agents also mark the errors that they generate
+themselves."""
 _REASON = 60
 """Number of letters, from the start of each of the first two lines of a rejection, that the tool's result must
 contain."""
 _NOT_PROPOSED = "no answer of the model contains this tool call"
 _INTERRUPTED = re.compile(r"\[Request interrupted by user[^\]]*\]")
-"""Pattern of the results that Claude Code, and agents derived from it, write for calls that the user has
-interrupted."""
+"""Pattern of the tool results that agents write for calls that the user has interrupted. Claude Code, and agents
+derived from it, write such results."""
 
 
 @final
@@ -130,7 +130,7 @@ def gate_of(given: object) -> Gate:
 
 @dataclass(eq=False)
 class _Call:
-    """A tool call that has no result yet."""
+    """A tool call of the model that has no result yet, with the questions and decisions about it."""
 
     call: ToolCall
     exchange: ExchangeState
@@ -138,7 +138,7 @@ class _Call:
     fixed: Decision | None = None
     """The decision of `approve`."""
     asked: Question | None = None
-    """The latest question of the agent's hook about the call."""
+    """The latest question that the agent's hook has sent about the call."""
     decision: Decision | None = None
     """The decision that the gate has returned for this call, or for an equal call of the same answer."""
     decided: Decided | None = None
@@ -175,8 +175,8 @@ class GateState:
         self._open: list[_Call] = []
         """Calls of the model without a result, from old to new."""
         self._early: list[_Call] = []
-        """Calls with a decision of `approve`, or with a question, that arrived before the answer with the call was
-        complete."""
+        """Calls that the gate got to know before their answer was complete: by a decision of `approve`, or by a
+        question."""
         self._ids: Counter[str] = Counter()
         """Number of the model's calls with each id. (Some models number the calls of each answer from 0, and so repeat
         ids.)"""
@@ -184,7 +184,9 @@ class GateState:
         """The latest exchange that was answered."""
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-        """Store the agent's hook, if the rollout needs a gate. Return the events on which the agent must run the hook.
+        """Store `hook`, the agent's hook, if the rollout needs a gate.
+
+        Return the events on which the agent must run it.
 
         The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 
@@ -228,7 +230,7 @@ class GateState:
     def _is_early(self, known: _Call, call: ToolCall) -> bool:
         """Return True if `known` and `call`, a call of the model's answer, are the same call.
 
-        `known` was added, because of a decision or a question, before the answer was complete.
+        The gate added `known` before the answer was complete, because of a decision or a question.
 
         If the model has used the id of `call` several times, the tool and the arguments must be equal, too.
         """
@@ -248,7 +250,7 @@ class GateState:
         return decision.kind in ("approve", "reject")
 
     def first_equal(self, calls: Sequence[ToolCall], place: int) -> int:
-        """Return the index of the first of `calls` that must get the same decision as the call at index `place`."""
+        """Return the index of the first call in `calls` that must get the same decision as `calls[place]`."""
         if self.hook is None or self.hook.ids:
             return place
         return next(first for first, call in enumerate(calls) if _content(call) == _content(calls[place]))
@@ -299,7 +301,7 @@ class GateState:
         return rendered
 
     def _unknown(self, question: Question) -> _Call | None:
-        """Return a new `_Call` for a question about a call that no answer of the model contains so far.
+        """Return a new `_Call` for a question about a call that is not in any answer of the model so far.
 
         Return None if the model was not called yet.
         """
@@ -364,7 +366,7 @@ class GateState:
         return {"result": result}, Answer(True, result=result)
 
     def _alike(self, question: Question) -> list[_Call]:
-        """Return the tool calls to which `question` may refer, the newest first."""
+        """Return the tool calls to which `question` possibly refers, the newest first."""
         known = [*reversed(self._open), *reversed(self._early)]
         if question.id:
             known = [each for each in known if each.call.id == question.id]
@@ -374,9 +376,9 @@ class GateState:
         return [each for each in known if each not in self._early]  # arguments may be reformatted
 
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
-        """Return True if `known` has this name and these arguments, originally or after a decision that changed it.
+        """Return True if `known` has this name and these arguments, either as the model wrote them or after a decision.
 
-        `name` and `arguments` have the form that they have in a message or a question of the agent.
+        Both arguments have the form in which the agent's messages or questions contain them.
         """
         call, content = known.call, (self.hook or NEUTRAL).content
         modified = [each.arguments for each in (known.fixed, known.decision) if each and each.arguments]
@@ -386,7 +388,7 @@ class GateState:
     # The results
 
     def bypassed(self, exchange: ExchangeState) -> Iterator[tuple[ToolCall, GateBypassed]]:
-        """Yield each tool call that has a result in the exchange's request and has bypassed the gate, with an error.
+        """Yield the tool calls with results in the exchange's request that have bypassed the gate, each with its error.
 
         Decisions that the gate's policy made about calls with results are added to the exchange.
         """
@@ -425,12 +427,12 @@ class GateState:
     def _call_of(
         self, result: ToolResult, call: ToolCall | None, *, latest: bool, ids: Collection[str]
     ) -> _Call | None:
-        """Return the call in `_open` to which `result` belongs.
+        """Return the call in `_open` to which `result`, a tool result in the agent's messages, belongs.
 
-        `call` is the tool call in the agent's messages that `result` answers.
+        `call` is the tool call to which the agent's messages assign this result; None if they contain no such call.
 
         If the model has never used the result's id, the agent has changed the id. In this case, and if the model has
-        used the id several times, only results after the model's last message are considered (`latest`).
+        used the id several times, return a call only if the result comes after the model's last message (`latest`).
         """
         uses = self._ids[result.id]
         if uses != 1 and not latest:
@@ -484,7 +486,7 @@ class GateState:
         return None
 
     def _is_own(self, known: _Call, result: ToolResult) -> bool:
-        """Return True if the agent has made `result` itself, without running a tool."""
+        """Return True if the agent itself has made `result` for the call `known`, without running a tool."""
         if _INTERRUPTED.fullmatch(result.text):
             return True
         if self.hook is not None and self.hook.own_errors is not None:
@@ -496,7 +498,7 @@ class GateState:
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:
-    """Return the name and the arguments of a call. Two calls are equal if both values are equal."""
+    """Return the name and the arguments of a call. Calls with equal names and arguments are equal."""
     return call.name, arguments_value(call.arguments)
 
 

@@ -19,8 +19,8 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 def check_handler(handler: object, *, plain: bool = False) -> None:
     """Raise TypeError if `handler` cannot be called with an exchange, or if its result is certainly not awaitable.
 
-    If `plain` is True, a function that is not async is accepted, too: in a program without trio, `chaos` may wrap such
-    a function. If `handler` wraps another handler, the inner handler is checked as well.
+    If `plain` is True, a function that is not async is accepted, too, because `chaos` can wrap such a function in a
+    program without trio. If `handler` wraps another handler, the inner handler is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
     5)`). So only a function that certainly returns a constant or a text is rejected. If any other function returns a
@@ -47,16 +47,16 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 
 
 def configured_model(handler: object) -> str | None:
-    """Return the name of the model that `handler` always requests, whatever the agent requests.
+    """Return the name of the model that `handler` always requests, even if the agent requests another model.
 
-    Return None unless `handler` is an upstream with a configured model, or wraps such an upstream.
+    Return None if `handler` is neither an upstream with a configured model, nor a wrapper of such an upstream.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None
 
 
 def awaiting(handler: Handler) -> Handler:
-    """Return `handler` if it is an `async` function or another callable object.
+    """Return `handler` unchanged if it is an `async` function, or a callable object that is not a function.
 
     For a function that is not `async`, return a wrapper that raises TypeError if the function's result is not
     awaitable.
@@ -79,8 +79,8 @@ def awaiting(handler: Handler) -> Handler:
 def is_unentered(handler: object) -> bool:
     """Return True if `handler` is a context manager that was not entered with `async with`.
 
-    A context manager made with contextlib can be called, because it can be a decorator. So `callable` returns True for
-    such a context manager, as it does for a handler.
+    This check is needed because `callable` returns True for a context manager made with contextlib, as for a handler.
+    (Such an object can be called as a decorator.)
     """
     decorates = (
         isinstance(handler, AsyncContextDecorator)

@@ -61,7 +61,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """Function that returns an answer as a JSON document. The function raises TypeError if the format cannot express
     the answer."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
-    """Function that returns True if the hook can replace the arguments of a tool call with the given arguments."""
+    """Function `(call, arguments) -> bool`: returns True if the hook can replace the call's arguments by
+    `arguments`."""
     replaces: bool = True
     """True if the hook can replace the result of a tool."""
     content: Callable[[str, Json], tuple[str, Json]] = lambda name, arguments: (name, arguments)
@@ -110,15 +111,15 @@ def _render_neutral(question: Question, answer: Answer) -> Json:
 
 
 class _Event(msgspec.Struct):
-    """A question in the JSON format of Claude Code, which other agents also use."""
+    """A question in Claude Code's JSON format. Hooks of other agents also use this format."""
 
     hook_event_name: Literal["PreToolUse", "BeforeTool", "PostToolUse", "AfterTool"]
     tool_name: str
     tool_input: Json
     tool_use_id: str | None = None
     tool_call_id: str | None = None
-    """The model's id of the call, as qwen-code sends it; its `tool_use_id` is a different id. qwen-code 0.15 does not
-    send this field."""
+    """Id of the call as the model has written it, which qwen-code sends in this field; its `tool_use_id` is a different
+    id. qwen-code 0.15 does not send this field."""
     tool_response: Json = None
 
 
@@ -150,7 +151,7 @@ def _render_claude(question: Question, answer: Answer) -> Json:
 
 
 def _in_shape(result: Json, shape: Json) -> Json:
-    """Return `result` in the JSON structure of `shape`, the tool's own result.
+    """Return `result` converted to the JSON structure of `shape`, the tool's own result.
 
     Claude Code ignores results with another structure.
     """
@@ -186,7 +187,7 @@ def _render_codex(question: Question, answer: Answer) -> Json:
 
 
 def _modifies_codex(call: ToolCall, arguments: Json) -> bool:
-    """Return True if the call runs a shell command, and `arguments` change nothing but this command."""
+    """Return True if `call` runs a shell command, and `arguments` would change only this command."""
     own = arguments_value(call.arguments)
     shell = isinstance(own, dict) and "cmd" in own and isinstance(arguments, dict) and "cmd" in arguments
     return shell and {**own, "cmd": ""} == {**arguments, "cmd": ""}
@@ -205,7 +206,7 @@ def _text(result: Json) -> str:
 class _Copilot(msgspec.Struct, rename="camel"):
     tool_name: str
     tool_args: Json
-    """The arguments, as a JSON value or as a text that contains JSON."""
+    """The tool's arguments: a JSON value, or a text that contains JSON."""
     tool_result: dict[str, Json] | msgspec.UnsetType | None = msgspec.UNSET
 
 

@@ -48,12 +48,12 @@ class IncrementSender:
         self._count = 0
         self._kinds: dict[int, IncrementKind] = {}
         self._texts: dict[int, KeylessPieces] = {}
-        """Texts of the parts that have not ended. Used if the rollout has no redaction."""
+        """Texts of the parts that have not ended, by the part's index. Used only without a redaction."""
         self._whole: dict[int, list[str]] = {}
-        """Texts of the parts that have not ended. Used if the rollout has a redaction."""
+        """Pieces of text of the parts that have not ended, by the part's index. Used only with a redaction."""
 
     def send(self, entry: Entry) -> None:
-        """Send the events for one increment of the answer."""
+        """Send the events for `entry`, one increment of the answer."""
         if isinstance(entry, Relayed):
             for event in entry.events:
                 self._add(event)
@@ -63,7 +63,10 @@ class IncrementSender:
             self._add(entry)
 
     def end(self, *, answered: bool) -> None:
-        """Send the remaining events. If the call was answered, these include the events of the last increment."""
+        """Send the events that were not sent yet.
+
+        If `answered` is True, this includes the events of the last increment.
+        """
         if self.last is not None and answered:
             self.send(self.last)
         for part in [*self._kinds]:
@@ -108,7 +111,7 @@ class IncrementSender:
 
 
 def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> str:
-    """Remove API keys from `text`, apply `redaction`, and return the text.
+    """Remove API keys from `text`, apply `redaction` to it, and return the result.
 
     `json` is True if the text is the JSON of a call's arguments.
     """

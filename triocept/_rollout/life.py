@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 async def open_rollout(
     rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
-    """Run `rollout` while the body of the `async with` block runs. If `handler` is not None, it answers the calls.
+    """Open `rollout`, run it while the body of the `async with` block runs, and close it.
+
+    If `handler` is not None, it answers the rollout's calls.
 
     An exception of the body is raised unwrapped. An exception of the handler cancels the body. The exception is then
     raised unwrapped, too. If both raise, a group of both exceptions is raised.
@@ -82,7 +84,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
-        """If `on_fault` is `stay`, and no task takes calls for `GIVEN_UP` seconds, let the rollout's calls fail."""
+        """Let the rollout's calls fail if no task takes calls for `GIVEN_UP` seconds and `on_fault` is `stay`."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_fail_untaken)
 
@@ -90,7 +92,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch_parents() -> None:
-        """Fail the open calls of this child rollout if a fault of its parent cancels the body that answers them."""
+        """Let the open calls of this child rollout fail if a fault of its parent cancels the body that answers them."""
         with within:
             try:
                 await trio.sleep_forever()

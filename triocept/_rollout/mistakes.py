@@ -43,9 +43,9 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
 
 
 class UnofferedTools:
-    """Tool names in a program's policy or handler that no request has offered so far.
+    """Names of tools in a policy or a handler of the program that no request of the agent has offered so far.
 
-    A log line reports them once, because they may be mistyped.
+    One log line reports these names, because they are perhaps mistyped.
 
     Args:
         place: the origin of the names, for the log line; for example `the policy of the gate`.

@@ -62,11 +62,11 @@ class Answered(msgspec.Struct, frozen=True):
     kind: ClassVar[OutcomeKind] = "answered"
     """Name of the outcome in a turn."""
     why: ClassVar[None] = None
-    """Reason for a missing answer: None, because the exchange was answered."""
+    """The reason for a missing answer is None, because the exchange was answered."""
 
     response: Response
     document: bytes | None = None
-    """The provider's own JSON body, in the agent's dialect. The body is sent unchanged if the agent requested no
+    """The provider's own JSON body, in the agent's dialect. It is sent unchanged if the agent did not request a
     stream."""
 
 
@@ -94,9 +94,9 @@ class Raw(msgspec.Struct, frozen=True):
 
     sent: RawResponse
     response: Response | None = None
-    """The content of the bytes, or of their beginning, if it is known."""
+    """The content of the bytes, or of a part at their beginning; None if the content is unknown."""
     complete: bool = False
-    """True if the bytes are a whole answer, with `response` as content."""
+    """True if the bytes are a complete answer, whose content is `response`."""
 
     @property
     def kind(self) -> OutcomeKind:
@@ -169,7 +169,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
-    """Split a handler's exception into the part that is an answer to the agent, and the part that is a fault.
+    """Split `error`, a handler's exception, into an answer to the agent and a fault.
 
     Return both parts; each may be None.
 
@@ -203,7 +203,7 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
 def _split(
     exc: BaseException, matches: Callable[[BaseException], bool]
 ) -> tuple[BaseException | None, BaseException | None]:
-    """Split an exception, or a group, into the part for which `matches` returns True and the remaining part."""
+    """Split an exception (or a group): return the part for which `matches` returns True, and the remaining part."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(matches)
     return (exc, None) if matches(exc) else (None, exc)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 ASKED: ContextVar[tuple[str, int]] = ContextVar("asked")
-"""Context variable that identifies the decision in progress: the run, and the number of the `DecisionAsked` event.
+"""Context variable that identifies the decision which the current task makes: the rollout's run, and the number of the
+`DecisionAsked` event.
 
 The id of the tool call would not identify the decision, because the model chooses the ids, and may use one id twice."""
 
@@ -34,7 +35,7 @@ class Question:
     def __init__(self, call: ToolCall, asked: tuple[str, int]) -> None:
         self.call = call
         self.asked = asked
-        """Identifies the decision to which the question belongs, as `ASKED` does."""
+        """The run and the event number (as in `ASKED`) of the decision to which this question belongs."""
         self._news = trio.Event()
         self._decision: Decision | None = None
 
@@ -60,7 +61,7 @@ class Question:
 
 @final
 class Questions:
-    """The questions that an endpoint's web page shows."""
+    """The questions to people that an endpoint's web page shows."""
 
     def __init__(self, on_open: Callable[[Question], None], on_close: Callable[[Question], None]) -> None:
         self._on_open = on_open

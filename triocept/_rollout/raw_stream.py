@@ -59,7 +59,7 @@ class RawStream:
         self._number = 0
 
     async def begin(self) -> None:
-        """Send the response head before the first piece of the body, because this piece may come late."""
+        """Send the response head now, because the first piece of the body may come much later."""
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
@@ -88,9 +88,9 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return a response with all bytes that were sent so far.
+        """Return the response with all bytes of the body that were sent so far.
 
-        `end` is the way in which the connection has ended. None means the field `end` of the response head.
+        `end` is the way in which the connection has ended. If it is None, the value `end` of the response head is used.
         """
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
@@ -98,7 +98,7 @@ class RawStream:
 
 @asynccontextmanager
 async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]]:
-    """Yield an async iterator over the pieces of `body`, and close a generator at the end of the block."""
+    """Yield an async iterator over the pieces of `body`. If `body` is a generator, close it at the end of the block."""
     if isinstance(body, AsyncIterable):
         given = aiter(body)
         try:
@@ -114,7 +114,7 @@ async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]
 
 @contextmanager
 def closed_after(body: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Yield an iterator over `body`, and close it at the end of the block if it is a generator."""
+    """Yield an iterator over `body`. If `body` is a generator, close it at the end of the block."""
     made = iter(body)
     try:
         yield made

@@ -45,8 +45,8 @@ class RecordWriter:
         trace: the trace to write to.
         recorder: the recorder that receives every entry, too.
         redaction: removes secrets from the records. API keys are always removed, also without a redaction.
-        parent: the record writer of the parent rollout. The code that opened the parent receives the child's errors,
-            too.
+        parent: the record writer of the parent rollout; None without a parent. Errors of the child are also raised to
+            the code that opened the parent.
         events: sends the events of the rollout. None if the program has no `on_event`.
     """
 
@@ -62,14 +62,14 @@ class RecordWriter:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
-        """The writer of the trace. Only this class adds turns; other code uses the writer for all other records."""
+        """The writer of the trace. Only `RecordWriter` adds turns with it; other code may add all other records."""
         self.recorder = recorder
         self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)
         self._lock = trio.Lock()
         shared = parent is not None and parent.recorder is recorder
         self._raised: list[Exception] = parent._raised if parent is not None and shared else []
-        """Errors that the recorder has raised so far, without duplicates."""
+        """Errors that the recorder has raised so far, each only once."""
 
     def as_given(self, turn: Turn) -> Turn:
         """Return a recorded turn with its messages and answer as they were before redaction.
@@ -101,7 +101,7 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until all entries whose recording has begun are recorded."""
+        """Wait until the recording of all entries that has already begun is finished."""
         async with self._lock:
             pass
 
@@ -143,10 +143,10 @@ class RecordWriter:
             self.events.turn(turn)
 
     async def _begin(self) -> None:
-        """Acquire the lock, after any other recording has finished.
+        """Acquire the lock as soon as no other recording is in progress.
 
-        If no recording is in progress, the function does not execute a checkpoint, because a checkpoint would cost each
-        model call a cycle of the event loop.
+        If no recording is in progress, this method has no checkpoint, which would cost each model call a cycle of the
+        event loop.
         """
         if not self._lock.locked():
             self._lock.acquire_nowait()
@@ -202,7 +202,7 @@ class RecordWriter:
     async def seal(self) -> None:
         """Seal the trace.
 
-        A second call does nothing, because both a rollout and its parent may seal the rollout's trace.
+        A second call does nothing: both a rollout and its parent may call this method for the rollout's trace.
         """
         await self._begin()
         try:
@@ -221,7 +221,7 @@ class RecordWriter:
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
         """Call `take`, a method of the recorder, with `given`.
 
-        If it raises an error that equals an earlier error, raise the earlier exception object.
+        If `take` raises an error that equals an earlier error, raise the earlier exception object in its place.
         """
         try:
             await call_user(take, given)
@@ -233,7 +233,7 @@ class RecordWriter:
     def _first_like(self, exc: Exception) -> Exception:
         """Return the first exception with the same type and text as `exc`.
 
-        If `exc` is a group, replace each exception of the group in the same way.
+        If `exc` is a group, return a group in which each exception is replaced in this way.
         """
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]
@@ -258,7 +258,7 @@ async def _open(recorder: object) -> None:
 
 @asynccontextmanager
 async def recording(recorder: Recorder) -> AsyncIterator[None]:
-    """Open the recorder of an endpoint or a pool, and close it at the end of the block, even after a cancellation.
+    """Open the recorder of an endpoint or a pool. Close it at the end of the block, even after a cancellation.
 
     Raises:
         TypeError: the argument is not a recorder.

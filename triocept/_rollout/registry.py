@@ -42,7 +42,7 @@ class Refusals:
 
 
 class Registered(Protocol):
-    """The attributes and methods of a rollout that the registry uses."""
+    """The attributes and methods of a rollout that the registry needs."""
 
     @property
     def id(self) -> str: ...
@@ -126,9 +126,9 @@ class Registry(Generic[R]):
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Count a refused request, with or without a valid key.
+        """Count a refused request, whether its key is valid or not.
 
-        Store `text`, which describes the request and the reason.
+        Store `text`, a description of the request and of the reason for the refusal.
 
         The request belongs to the rollout that its path names. If the path names no rollout, and exactly one rollout is
         open, the request belongs to this rollout. The registry's own `refusals` contains all other requests.

@@ -35,7 +35,7 @@ are kept."""
 def meaning(request: Request) -> bytes:
     """Return a digest of the content that the model gets. A call and its retries have equal digests.
 
-    The digest is slow to compute.
+    The digest takes long to compute.
     """
     plain = msgspec.structs.replace(
         request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
@@ -56,7 +56,7 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 class Alike:
-    """The exchanges with one retry key that are not recorded yet.
+    """The exchanges that have one retry key and are not recorded yet.
 
     Exchanges whose requests have equal meanings form a group.
 
@@ -66,18 +66,18 @@ class Alike:
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
         self._lost: dict[ExchangeState, None] = {}
-        """Exchanges for which a connection has stopped waiting."""
+        """Exchanges whose answer a connection no longer waits for, because it was closed."""
         self._unread: dict[ExchangeState, None] = dict.fromkeys(exchanges)
         self._unread_lost: dict[ExchangeState, None] = {}
         self._meanings: dict[ExchangeState, bytes] = {}
         self._saying: dict[bytes, _Same] = {}
-        """Exchanges whose meaning was computed, grouped by meaning."""
+        """For each meaning that was computed: the group of the exchanges with this meaning."""
 
     def add(self, exchange: ExchangeState) -> None:
         self._unread[exchange] = None
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has stopped waiting for the answer of `exchange`."""
+        """Record that a connection no longer waits for the answer of `exchange`."""
         self._lost[exchange] = None
         if exchange in self._unread:
             del self._unread[exchange]
@@ -98,10 +98,10 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """Return the exchange that this call repeats. Return None if there is no such exchange.
+        """Return the exchange that this call repeats, or None.
 
-        If `proven` is False, the call may be a new call with equal content. In this case, return only an exchange for
-        whose answer no connection waits.
+        If `proven` is False, this call could be a new call with equal content. Then return only an exchange for whose
+        answer no connection waits.
         """
         if not (proven or self._lost):
             return None
@@ -112,7 +112,7 @@ class Alike:
         return same.find(proven=proven) if same is not None else None
 
     def _same(self, exchange: ExchangeState) -> _Same | None:
-        """Return the group of the exchanges whose meaning equals that of `exchange`.
+        """Return the group of exchanges whose meaning equals the meaning of `exchange`.
 
         Return None if the meaning of `exchange` was not computed, or if the group no longer exists.
         """
@@ -127,7 +127,7 @@ class Alike:
 
 
 class _Same:
-    """Exchanges with equal meaning. Finding the first exchange takes constant time, even among thousands."""
+    """Exchanges with equal meaning. Finding the first of them takes constant time, even among thousands."""
 
     __slots__ = ("left", "open")
 
@@ -135,7 +135,7 @@ class _Same:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
         """Open exchanges whose answers retries can still share, in order."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Exchanges for which a connection has stopped waiting. An exchange is removed again if another connection
+        """Exchanges whose answer a connection no longer waits for. An exchange is removed again if another connection
         waits for its answer."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
@@ -144,7 +144,7 @@ class _Same:
             self.lose(exchange)
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has stopped waiting for the answer of `exchange`."""
+        """Record that a connection no longer waits for the answer of `exchange`."""
         self.left[exchange] = None
 
     def discard(self, exchange: ExchangeState) -> None:
@@ -152,7 +152,7 @@ class _Same:
         self.left.pop(exchange, None)
 
     def find(self, *, proven: bool) -> ExchangeState | None:
-        """Return the exchange of this group whose answer a retry shares.
+        """Return the exchange in this group whose answer a retry gets.
 
         `proven` has the same meaning as in `Alike.find`.
         """

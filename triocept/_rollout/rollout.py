@@ -474,7 +474,7 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 
 @asynccontextmanager
 async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
-    """Open a child rollout to which the parent's limits do not apply, even if they have stopped the parent.
+    """Open a child rollout to which the parent's limits do not apply, even if a limit has already stopped the parent.
 
     For example, a scorer calls a model as a judge in such a child rollout.
     """
@@ -489,7 +489,9 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Before the agent starts, store the hook that the agent will use. Return the events on which it must run the hook.
+    """Store `hook`, the hook that an agent will use, before the agent starts.
+
+    Return the events on which it must run it.
 
     The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 
@@ -507,7 +509,7 @@ def refuse_gate(rollout: Rollout, agent: str) -> None:
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back into the queue, because the task that was taking the exchange was cancelled."""
+    """Put an exchange back into the rollout's queue, because the task that took it was cancelled."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 
@@ -523,29 +525,31 @@ def unanswered(rollout: Rollout) -> list[Request]:
 
 
 def refusals(rollout: Rollout) -> Refusals:
-    """Return the requests to this rollout that the endpoint refused before they became model calls."""
     return rollout._core.refusals
 
 
 def other_requests(rollout: Rollout) -> tuple[str, ...]:
-    """Return the requests to this rollout that are not model calls, such as `GET /models`, without duplicates."""
+    """Return the requests to this rollout that are not model calls, such as `GET /models`.
+
+    Equal requests are listed once.
+    """
     return tuple(rollout._core.other_requests)
 
 
 def stray_refusals(rollout: Rollout) -> Refusals:
-    """Return the requests that the rollout's endpoint refused, and that belong to no open rollout."""
+    """Return the requests that the rollout's endpoint has refused, and that belong to no open rollout."""
     return rollout._core.registry.refusals
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if every handler whose exchange is settled has returned."""
+    """Return True if no handler still runs whose exchange is settled."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Wait until the handlers whose exchanges are settled have returned, because they may still raise an error.
+    """Wait, for at most `seconds`, until no handler still runs whose exchange is settled. Return how many still run.
 
-    Wait at most `seconds`. Return the number of such handlers that still run.
+    The wait is needed because such a handler may still raise an error.
     """
     core = rollout._core
     with trio.move_on_after(seconds):
@@ -564,7 +568,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_facade(core: RolloutState) -> RolloutState:
-    """Create the public `Rollout` for `core`, the state of a rollout, and return `core`."""
+    """Create the public `Rollout` for `core`, the state of a rollout. Return `core`."""
     Rollout(core)
     return core
 

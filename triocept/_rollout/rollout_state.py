@@ -129,7 +129,7 @@ class RolloutState:
         self.redaction: Redaction | None = redact
         above_collector = parent.collector if parent is not None else None
         self.collector: Collector | None = above_collector or collector()
-        """The collector that receives all entries of the rollout, in addition to its own recorder."""
+        """The collector that receives all entries of the rollout, in addition to the rollout's own recorder."""
         metadata = fit_metadata(options.get("metadata"))
         if self.collector is not None:
             metadata = self.collector.metadata | metadata
@@ -158,7 +158,7 @@ class RolloutState:
         self.on_fault: OnFault = on_fault
         self.parent: RolloutState | None = parent
         self.refusals: Refusals = Refusals()
-        """Requests to this rollout that were refused before they became calls."""
+        """Requests to this rollout that the endpoint refused before they became model calls."""
         self.faults: list[BaseException] = []
         """Errors of the rollout so far, without duplicates."""
         self.record_increments: bool = keeps
@@ -182,9 +182,9 @@ class RolloutState:
         self.handler: Handler | None = None
         """The handler that answers the rollout's exchanges. None if the rollout has no handler."""
         self.at_work: set[ExchangeState] = set()
-        """Exchanges for which a handler is running, even if they are settled."""
+        """Exchanges for which a handler is still running, even if the exchanges are settled."""
         self.rested: Condition = Condition()
-        """Notified when a handler has returned from one exchange."""
+        """Condition that is notified when a handler has returned."""
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutState] = registry
         self.watcher: Watcher = watcher
@@ -199,22 +199,23 @@ class RolloutState:
         )
         self.arrivals: Arrivals = Arrivals()
         self._announced = 0
-        """Number of calls that were recorded on arrival, before they were queued."""
+        """Number of calls that were recorded when they arrived, before they were put into the queue."""
         self._lacks_price = False
         self.unknown_tools: set[str] = set()
-        """Tools that were logged because an answer called them although its request did not offer them."""
+        """Names of tools that were already logged, because an answer called them although its request did not offer
+        them."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
         """Function that is called with a text if an answer calls tools that its request did not offer. None if the
-        command line prints this text."""
+        command line reports such calls itself."""
         self.logs_unused_replies = True
-        """False if other code (the command line, or a test) reports the unused replies."""
+        """False if the command line or a test reports the unused replies of a script."""
         self.other_requests: dict[str, None] = {}
         """Requests that no handler answers, such as `GET /models`, without duplicates."""
         self.upstream_failed = False
-        """True if a failure of a provider was logged."""
+        """True if the log already contains a failure of a provider."""
         self.ending: Refusal | None = None
         self._finishes = False
-        """True if a limit ends the rollout, so that calls in progress are finished."""
+        """True if a limit ends the rollout; open calls are then finished, not refused."""
         self.calls: Calls = Calls(on_retry, self.records.redactor.request_as_given)
         self.services: Services = Services(
             _given(options.get("tools"), ()),
@@ -236,13 +237,13 @@ class RolloutState:
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
-        """Function that cancels the body of the rollout's block. The block then raises the error that was passed to the
-        function.
+        """Function that cancels the body of the rollout's block. The block then raises the error with which the
+        function was called.
 
-        Set while the body runs."""
+        This is None while the body does not run."""
         self.report: Callable[[BaseException], None] | None = None
-        """Function that reports an error to the rollout's owner, if no other task can receive the error. Set until the
-        rollout has closed."""
+        """Function that reports an error to the code that opened the rollout, if no other task can receive the error.
+        It is set until the rollout has closed."""
 
     @property
     def state_key(self) -> str | None:
@@ -253,7 +254,7 @@ class RolloutState:
     def agents_own(self) -> RolloutState:
         """The rollout of the agent, which is this rollout itself.
 
-        The class `_DraftHome`, which replaces the rollout for drafts, returns the agent's rollout here.
+        For the exchange of a draft, `_DraftHome` replaces the rollout; it returns the agent's rollout here.
         """
         return self
 
@@ -284,7 +285,10 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body of this rollout or of a parent; None without a fault."""
+        """Return the fault that may have cancelled the body of this rollout, or of a rollout above it.
+
+        Return None if there is no such fault.
+        """
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
@@ -292,7 +296,7 @@ class RolloutState:
     def hold(self, reach: Reach) -> None:
         """Check that `reach` is valid.
 
-        If `reach` is `public`, remember the public URL, because an agent gets this URL.
+        If `reach` is `public`, remember the current public URL, because an agent will use it.
         """
         if reach not in ("local", "public"):
             raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
@@ -300,7 +304,7 @@ class RolloutState:
             self._held_url = self.addresses.public_url
 
     def check_untaken(self) -> None:
-        """Raise RuntimeError if the rollout has a handler, because a loop would then get no exchanges."""
+        """Raise RuntimeError if the rollout has a handler, which gets every exchange, so that a loop would get none."""
         if self.handler is not None:
             raise RuntimeError(
                 f"rollout {self.id} has a handler, which receives every exchange, so a loop would receive none. For a "
@@ -314,7 +318,7 @@ class RolloutState:
         return estimate_input_tokens(request) if counted is None else int(counted)
 
     def reset_handler(self) -> None:
-        """Call the handler's method `reset`. A scripted model then restarts its script.
+        """Call the method `reset` of the handler. For example, a scripted model then restarts its script.
 
         Raises:
             Refusal: with 404, because the handler has no method `reset`.
@@ -392,7 +396,7 @@ class RolloutState:
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
         """Return True if a call is within the limits. Otherwise settle its exchange, and return False.
 
-        If the call is within the limits, the function does not execute a checkpoint.
+        If the call is within the limits, the method has no checkpoint.
         """
         try:
             refusal = budget.admit(exchange, configured_model(self.handler))
@@ -409,7 +413,10 @@ class RolloutState:
         return refusal is None
 
     async def _check_gate(self, exchange: ExchangeState) -> bool:
-        """If a tool result in the call bypassed the gate, end the rollout and return False. Otherwise return True."""
+        """If a tool call with a result in `exchange` has bypassed the gate, end the rollout and return False.
+
+        Otherwise return True.
+        """
         for call, error in tuple(self.gate.bypassed(exchange)):
             ends = self.gate.ends(exchange)
 
@@ -429,7 +436,7 @@ class RolloutState:
     async def _begin(self, exchange: ExchangeState) -> None:
         """Record a new call and put it into the queue. If a limit is reached, refuse the call.
 
-        If the recorder does not record calls on arrival, the function does not execute a checkpoint.
+        If the recorder does not record calls on arrival, the method has no checkpoint.
         """
         if (fault := self.arrivals.fault) is not None:  # no handler gets the call, and no limit counts it
             await self._refuse_untaken(exchange, fault)
@@ -473,10 +480,7 @@ class RolloutState:
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back into the queue.
-
-        The worker that took the exchange was cancelled before it called the handler.
-        """
+        """Put an exchange back into the queue, because its worker was cancelled before it called the handler."""
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
@@ -485,7 +489,7 @@ class RolloutState:
             self.arrivals.put_back(exchange)
 
     async def let_go(self, exchange: ExchangeState) -> None:
-        """Handle an exchange whose handler was cancelled before it settled the exchange.
+        """Handle an exchange whose handler was cancelled before the exchange was settled.
 
         If a fault may have caused the cancellation, refuse the exchange. Otherwise leave the exchange open, because the
         program may still answer it.
@@ -495,9 +499,10 @@ class RolloutState:
             await self._run_reported(partial(exchange.settle, outcome))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
-        """Refuse an exchange immediately, because the task that would have taken it has failed.
+        """Refuse an exchange immediately, because the task that should have taken it has failed.
 
-        Without the refusal, the agent would wait for ever, and so would an `async with` body that waits for the agent.
+        Without the refusal, the agent would wait for ever. A body of an `async with` block that waits for the agent
+        would never end, either.
         """
         await self._run_reported(partial(exchange.settle, refused_after(fault)))
 
@@ -514,14 +519,14 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """If an agent got `url`, which no longer works, end the body of the rollout's block with `error`."""
+        """End the body of the rollout's block with `error` if an agent uses `url`, which no longer works."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
     def depart(self) -> None:
         """Detach the rollout from an endpoint that ends. Another endpoint may take the rollout over with `rebind`.
 
-        The children of the rollout are also detached, as well as children that are opened later.
+        The children of the rollout are detached as well, including children that are opened later.
         """
         self.rebind(self.addresses, Registry(), self.watcher)
 
@@ -551,8 +556,8 @@ class RolloutState:
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run `step`, and report the errors that the recorder raises in `step`.
 
-        The errors are reported to the code that opened the rollout. If the rollout has closed, the first error is
-        raised.
+        The errors are reported to the code that opened the rollout. If the rollout has already closed, the first of the
+        errors is raised.
         """
         for error in await run_each(step):
             if self.report is None:
@@ -561,7 +566,7 @@ class RolloutState:
 
     @trio.lowlevel.enable_ki_protection
     async def end(self, refusal: Refusal) -> None:
-        """End the rollout: accept no more exchanges, refuse all open exchanges, then record them.
+        """End the rollout: accept no more exchanges, refuse all open exchanges with `refusal`, and record them.
 
         Raises:
             BaseException: the recorder failed. All exchanges were refused nevertheless.
@@ -572,7 +577,7 @@ class RolloutState:
     def refuse_open(self, refusal: Refusal) -> list[Step]:
         """Refuse the open exchanges of this rollout and its children.
 
-        Return functions that record these exchanges. The caller must call them.
+        Return functions that record these exchanges. The caller must call these functions.
         """
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
@@ -590,7 +595,7 @@ class RolloutState:
 
         `besides` is the exchange in which the fault arose, or None.
 
-        Return functions that record these exchanges. The caller must call them.
+        Return functions that record these exchanges. The caller must call these functions.
 
         Without the refusals, a cancelled body that still waits for its agent would never end, because no code answers
         the agent's calls any more.
@@ -601,11 +606,11 @@ class RolloutState:
     def fail_taken(
         self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
     ) -> list[Step]:
-        """Refuse the exchanges that a failed service had taken. The service raises the error to its caller.
+        """Refuse the exchanges that a failed service had taken, because the service raises `fault` to its own caller.
 
         If no other service takes calls, later calls are also refused, until a task takes calls again.
 
-        Return functions that record these exchanges. The caller must call them.
+        Return functions that record these exchanges. The caller must call these functions.
         """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
@@ -613,7 +618,7 @@ class RolloutState:
         """Remove a service that ends without a failure.
 
         If another service has failed and no task takes calls, refuse the waiting calls. Return functions that record
-        these calls. The caller must call them.
+        the refused calls. The caller must call these functions.
         """
         waiting, fault = self.arrivals.leave(service), self.arrivals.fault
         return [] if fault is None else _refuse_because(fault, waiting)
@@ -625,7 +630,7 @@ class RolloutState:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """If the rollout is not ending yet, end it with `refusal`. Return the refusal with which the rollout ends."""
+        """Let the rollout end with `refusal` if it is not ending yet. Return the refusal with which it ends."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -633,7 +638,7 @@ class RolloutState:
         return self.ending
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more exchanges, because a limit is reached. Let the open exchanges be completed."""
+        """Accept no more exchanges, because the limit `reached` is reached. Open exchanges are still finished."""
         if self.ending is None:
             self._begin_end(reached)
             self._finishes = True
@@ -670,7 +675,10 @@ class RolloutState:
 
 
 def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
-    """Refuse exchanges because of a fault. Return functions that record them. The caller must call these functions."""
+    """Refuse `exchanges` because of `fault`.
+
+    Return functions that record them. The caller must call these functions.
+    """
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
         for exchange in exchanges

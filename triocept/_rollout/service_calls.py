@@ -52,29 +52,29 @@ class _Call:
     arguments: Any
     work: Callable[[], Awaitable[Any]]
     owned: bool
-    """True if exceptions of the call are raised to the rollout's owner."""
+    """True if exceptions of the call are also raised to the code that opened the rollout."""
     scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
     done: trio.Event = field(default_factory=trio.Event)
     outcome: OutcomeKind = "abandoned"
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The refusal that is returned to the caller of the service. None if the result is returned."""
+    """The refusal that the caller of the service gets. None if the caller gets the result."""
 
 
 _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None)
-"""The service call for which the current task runs."""
+"""The service call in which the current task runs; None outside of service calls."""
 
 
 def current_rollout() -> Rollout:
-    """Return the rollout of the service call in whose task the caller runs."""
+    """Return the rollout of the service call in which the current task runs."""
     call = _current.get()
     assert call is not None
     return call.rollout.public
 
 
 class ServiceCalls:
-    """The service calls of one rollout that are running."""
+    """The running service calls of one rollout."""
 
     def __init__(self) -> None:
         self._calls: set[_Call] = set()
@@ -86,9 +86,9 @@ class ServiceCalls:
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call in whose task the caller runs.
+        """Return the id of the service call in which the current task runs.
 
-        Return None if the caller runs in no service call of this rollout.
+        Return None if the current task runs in no service call of this rollout.
         """
         call = _current.get()
         return call.id if call in self._calls else None
@@ -145,7 +145,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
-        """Run one call in its own task, and record the call. Only `call.scope` can cancel the task."""
+        """Run `call` in its own task, and record it. Only the cancel scope `call.scope` can cancel this task."""
         _current.set(call)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
@@ -197,7 +197,7 @@ class ServiceCalls:
     def _fail(self, rollout: RolloutState, call: _Call, error: BaseException) -> None:
         """Store the error of a call, for the caller and the record.
 
-        If the error must also be raised to the code that opened the rollout, report it.
+        If the code that opened the rollout must get the error too, report it to this code.
         """
         name = type(error).__name__
         call.outcome = "failed"
@@ -216,7 +216,7 @@ class ServiceCalls:
 
 
 def _over(rollout: RolloutState) -> Refusal:
-    """Return the refusal of a service call that arrives after the end of the rollout.
+    """Return the refusal of a service call that arrives after its rollout has ended.
 
     Each call needs a new `Refusal`, because the traceback of an exception grows with every raise.
     """

@@ -34,7 +34,7 @@ MessagesFunction: TypeAlias = Callable[[Sequence[Message], Any], Awaitable[Any]]
 
 
 class Services:
-    """The services of one rollout besides the model.
+    """The services that one rollout offers its agent besides the model.
 
     Args:
         tools: functions, or `HostTool`s.
@@ -116,8 +116,8 @@ class Services:
     async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Call the simulated user, and return its next messages.
 
-        Raise a `Refusal` with 404 if the rollout has no simulated user. All other errors, and the effect of a
-        cancellation, are those of `call_tool`.
+        Raise a `Refusal` with 404 if the rollout has no simulated user. All other errors are those of `call_tool`, and
+        so is the effect of a cancellation.
         """
         user = self.user
         if user is None:
@@ -183,7 +183,8 @@ class Services:
         """Return one vector for each input, and the total number of tokens of all inputs.
 
         If the program's function `embed` raises an exception, the code that opened the rollout gets this exception,
-        like an exception of a handler. All other errors, and the effect of a cancellation, are those of `call_tool`.
+        like an exception of a handler. All other errors are those of `call_tool`, and so is the effect of a
+        cancellation.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -242,7 +243,10 @@ def _check_async(name: str, given: object) -> None:
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
-    """Await `returned`, the result of the program's `function`. Raise TypeError if `returned` is not awaitable."""
+    """Await `returned`, which `function` has returned, and return the result.
+
+    Raise TypeError if `returned` is not awaitable.
+    """
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
         text = f"{name} must be {form}; {named(function)} is not async: it returned {described(returned)}"

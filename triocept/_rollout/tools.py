@@ -34,7 +34,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Given:
-    """Base class of parameter types, such as `Rollout`, whose values triocept passes. The agent does not pass them."""
+    """Base class of parameter types whose values triocept passes, such as `Rollout`. The agent passes no value."""
 
 
 @final
@@ -186,9 +186,7 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
     """Return the JSON Schema of a tool's arguments.
 
-    The top level of the schema is an object; other types are in `$defs`.
-
-    Every dialect requires a schema whose top level is an object.
+    The schema's top level is an object, because every dialect requires this. Other types are in `$defs`.
     """
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
@@ -204,7 +202,7 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
 
 
 def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
-    """Return a text that names a parameter whose type has no JSON Schema. Return None if every type has one."""
+    """Return a text about the first parameter whose type has no JSON Schema. Return None if every type has one."""
     for field in msgspec.structs.fields(arguments):
         try:
             msgspec.json.schema_components([field.type])

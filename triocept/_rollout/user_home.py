@@ -3,7 +3,7 @@
 Claude Code reads its provider from the environment. But its settings may replace variables of the environment (observed
 with 2.1.332), so these settings are checked before Claude Code starts. In Codex, options of the command (`-c`) override
 the configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents
-in the user's configuration of Codex may still name another provider, so these roles are checked. All other agents are
+in the user's configuration of Codex could still name another provider, so these roles are checked. All other agents are
 refused, because most of them read their provider from the user's configuration. (Copilot's `providers.json` adds models
 to the model that the environment names.)
 """
@@ -33,7 +33,7 @@ def user_home(
 ) -> tuple[Argv, dict[str, str | None]]:
     """Return the agent's command and environment, changed so that it uses the user's own configuration.
 
-    Raise ValueError if the agent is neither Claude Code nor Codex, or if the user's settings may make it call another
+    Raise ValueError if the agent is neither Claude Code nor Codex, or if the user's settings could make it call another
     provider.
     """
     own = dict(env or {})
@@ -64,7 +64,7 @@ def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None
 
 
 def _claude_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each settings file that may make Claude Code call another provider, with the reason."""
+    """Yield each settings file that could make Claude Code call another provider, with the reason."""
     home = Path(environment.get("HOME") or Path.home())
     given = environment.get(_CLAUDE)
     directory = Path(given) if given else home / ".claude"
@@ -88,7 +88,7 @@ def _claude_problems(environment: Mapping[str, str | None], project: Path) -> It
 
 
 def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each settings file that may make Codex call another provider, with the reason."""
+    """Yield each settings file that could make Codex call another provider, with the reason."""
     home = Path(environment.get(_CODEX) or Path(environment.get("HOME") or Path.home()) / ".codex")
     for folder in (home, *(each / ".codex" for each in (project, *project.parents))):
         for file in (folder / "config.toml", *sorted(folder.glob("agents/**/*.toml"))):
@@ -114,7 +114,7 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
 
 
 def _with_options(argv: Argv, written: str | None) -> Argv:
-    """Return `argv`, the command of Codex, with options (`-c`) added for the settings in the directory `written`."""
+    """Return `argv`, the command of Codex, with the settings in the directory `written` added as options (`-c`)."""
     words = [os.fspath(word) for word in argv]
     settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
     if settings.get("model_provider") != "triocept" or "exec" not in words:
@@ -133,7 +133,7 @@ def _with_options(argv: Argv, written: str | None) -> Argv:
 
 
 def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted name of each setting, and its value in TOML."""
+    """Yield, for each setting at any depth, its dotted name and its value as TOML."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{path}{name}.")

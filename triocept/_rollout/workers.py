@@ -55,12 +55,12 @@ async def run_workers(
 ) -> None:
     """Call `handler` with every exchange of `rollout`, until the rollout ends.
 
-    The function also returns if the handler has raised an error for which `outlives` returns False.
+    The function also returns after the handler has raised an error for which `outlives` returns False.
 
     A handler's exceptions are not raised here. Each exception is passed to `on_error` immediately, before the agent
     gets the error response. The reason: an agent in the same program may fail because of that response, and the
-    handler's exception must then be known as the cause. The exception is reported first, so that no cancellation can
-    hide it.
+    handler's exception must then be known as the cause. The exception is passed on before anything is cancelled, so
+    that no cancellation can hide it.
 
     Args:
         rollout: the rollout whose exchanges are handled.
@@ -104,9 +104,9 @@ async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | N
 class _Workers:
     """The tasks that run a handler: a task for each exchange in progress, and some idle tasks.
 
-    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. A handler
-    in a reused task has the same context as in a new task: a copy of the context of the code that started the workers.
-    If an agent disconnects, only the handler of its exchange is cancelled.
+    Tasks are reused, because starting a new task with its own scope takes an eighth of the time of a whole call. A
+    handler in a reused task has the same context as in a new task: a copy of the context of the code that started the
+    workers. If an agent disconnects, only the handler of its exchange is cancelled.
     """
 
     def __init__(
@@ -124,23 +124,23 @@ class _Workers:
         self._on_error = on_error
         self._outlives = outlives
         self._fault: BaseException | None = None
-        """The error of the handler that has failed."""
+        """The exception with which the handler has failed; None if it has not failed."""
         self._refusals: list[Step] | None = None
-        """Functions that record the exchanges that were refused because of the fault. None if no fault has occurred, or
-        if the rollout stays open."""
+        """Functions that record the exchanges that were refused because of a fault. None if no fault has occurred, or
+        if the rollout stays open after it."""
         self._limit = limit
         self._context = copy_context()
         self.taking: trio.CancelScope = trio.CancelScope()
-        """Cancel scope around the code that takes exchanges."""
+        """Cancel scope around the code that takes exchanges from the queue."""
         self._taken: set[ExchangeState] = set()
-        """Exchanges that wait for one of these tasks, or are being handled."""
+        """Exchanges that wait for a task of this object, or for which a task runs the handler."""
         self._waiting: deque[ExchangeState] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
         rollout.arrivals.enter(self)
 
     def take(self, exchange: ExchangeState) -> None:
-        """Let a task run the handler on this exchange."""
+        """Let one of the tasks run the handler on this exchange."""
         if self._refusals is not None:  # a handler had failed before this task took the exchange
             self._rollout.arrivals.put_back(exchange)
             return
@@ -162,7 +162,7 @@ class _Workers:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
-        """Run the handler on one exchange after another, until `close` is called."""
+        """Run one task: call the handler with one exchange after another, until `close` is called."""
         task = trio.lowlevel.current_task()
         while True:
             with trio.CancelScope() as scope:  # cancelled when the exchange is settled from outside
@@ -219,7 +219,7 @@ class _Workers:
     async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
         """Settle an exchange whose handler has raised `error`.
 
-        If the error is a fault, report it to the code that runs the workers.
+        If the error is a fault, report the error to the code that runs the workers.
         """
         answer, fault = judge(error, exchange)
         if fault is not None:
@@ -257,7 +257,7 @@ class _Workers:
             self._refusals = rollout.fail_open(fault, exchange)
 
     async def _end_by_fault(self) -> None:
-        """Cancel the handlers, and record the refused exchanges. Do nothing if the rollout stays open."""
+        """Cancel the running handlers, and record the refused exchanges. Do nothing if the rollout stays open."""
         if self._refusals is None:
             return
         self._nursery.cancel_scope.cancel()
@@ -271,7 +271,7 @@ _IN_HANDLER = "in the handler of rollout "
 
 
 def _note(fault: BaseException, exchange: ExchangeState) -> None:
-    """Add a note with the rollout and the exchange to a handler's exception, if the exception has no such note yet."""
+    """Add a note that names the rollout and the exchange to `fault`. Do nothing if it has such a note."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
         return

@@ -51,11 +51,10 @@ MOST_KEYLESS = 8_192
 MOST_HELD = 8 * 1024 * 1024
 """Maximum bytes held for all keyless connections.
 
-Connections are read a few at a time (`Turns`). Once a connection has sent its key, its bytes no longer count, even
-before other connections are read. So the maximum is reached only by heads and bodies that never end."""
+Connections are read a few at a time (`Turns`). As soon as a connection has sent its key, its bytes no longer count,
+before any other connection is read. So only heads and bodies that never end can reach the maximum."""
 MOST_ROUNDS = 16
-"""Maximum rounds in which a request without a key waits for connections that are being accepted, or were just accepted.
-"""
+"""Maximum rounds for which a request without a key waits until new connections are accepted and served."""
 ANY_SYSTEM = 1_024
 """Number of file descriptors that is assumed as a process's limit if the system does not report a limit."""
 
@@ -69,23 +68,23 @@ class KeyHolder(Protocol):
 
 
 class Guest(Protocol):
-    """A connection, as `Admission` uses it."""
+    """A connection, with the attributes and methods that `Admission` needs."""
 
     pieces: int
-    """Number of pieces that were read while the connection was keyless: small pieces, and large pieces that contained
-    requests."""
+    """Number of counted pieces that were read while the connection was keyless. A small piece counts at once, a large
+    piece only if it contained a request."""
     served: int
     """Number of requests without a key that began to be served."""
     in_turns: int
-    """Number of turns (`Turns`) for which the connection waits, or which it has now. Received bytes are not processed
-    before their turn ends."""
+    """Number of turns (`Turns`) that the connection has or waits for. Until a turn ends, the bytes that were received
+    in this turn count as not processed."""
     arrived_at: float
-    """Arrival time of the last byte of any kind (even of a chunk's framing). This time is updated only while hypercorn
-    serves the connection."""
+    """Arrival time of the last received byte, even of a byte that only frames a chunk. The time is updated only while
+    hypercorn serves the connection."""
 
     @property
     def progress(self) -> object:
-        """A value that changes whenever bytes are read from the socket, or a request without a key is answered."""
+        """A value that changes when bytes are read from the socket, and when a request without a key is answered."""
 
     def is_readable(self) -> bool:
         """Return True if the socket contains bytes, or the client has disconnected."""
@@ -110,19 +109,20 @@ class Admission:
         self._most = limits.connections or _descriptors() * 3 // 4
         self._open: set[Guest] = set()
         self._entered = 0
-        """Number of connections accepted so far."""
+        """Number of connections that were registered so far."""
         self._keyless: dict[Guest, float] = {}
-        """Keyless connections, oldest first, each with the time at which it became keyless."""
+        """Each keyless connection, with the time at which it became keyless; the oldest comes first."""
         self._heads: dict[Guest, float] = {}
-        """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
+        """Each connection with an incomplete request head, with the time at which the head began; the oldest comes
+        first."""
         self._held: dict[Guest, int] = {}
-        """Number of received, unparsed bytes of each keyless connection that has such bytes. The connections are in the
-        order in which the first of these bytes arrived."""
+        """Number of received, unprocessed bytes of each keyless connection that has such bytes. The connection whose
+        bytes have waited longest comes first."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
     def has_capacity(self) -> bool:
-        """Return True if one more connection may be accepted.
+        """Return True if another connection can be accepted.
 
         If a limit is reached, first close a keyless connection.
         """
@@ -157,7 +157,7 @@ class Admission:
     async def wait_to_serve(self, guest: Guest, *, begins: bool) -> None:
         """Wait until a request without a key may be answered.
 
-        For `begins`, see `Turns.begin`. Cancellation: immediate.
+        `begins` is passed to `Turns.begin`. Cancellation: immediate.
         """
         await self.serving.begin(guest, begins=begins)
         try:
@@ -170,7 +170,7 @@ class Admission:
             self.serving.give_back(guest)
 
     def begin_head(self, guest: Guest) -> None:
-        """Start the time limit for an incomplete request head. A repeated call does not restart it."""
+        """Start the time limit for an incomplete request head. If the limit already runs, do not restart it."""
         if guest not in self._heads:
             self._heads[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.head_seconds)
@@ -180,7 +180,7 @@ class Admission:
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Set the number of received bytes held for `guest`. Do nothing if the connection is authenticated."""
+        """Set the number of received, unprocessed bytes of `guest`. Do nothing if the connection is authenticated."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -269,10 +269,10 @@ count, because the size of the head is limited."""
 
 @final
 class Overdue:
-    """A connection whose time limit has passed. The connection is closed as soon as it is silent.
+    """A connection whose time limit has passed. It is closed as soon as it is silent.
 
-    Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. All bytes that were
-    read from the socket before this wait are then processed.
+    Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. After this wait, all
+    bytes that were read from the socket before it are processed.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -284,10 +284,11 @@ class Overdue:
     def is_silent(self) -> bool:
         """Return True if all bytes that have arrived were read and processed.
 
-        Also return True if the client has sent too many small pieces since its time limit passed. While the connection
-        waits for its turn, return False. At any other time, each result False counts as one small piece. Exception: if
-        a request was served since the previous call, the result does not count, because several requests may arrive in
-        one piece.
+        Return True, too, if the client has sent too many small pieces since its time limit passed. Otherwise, return
+        False while the connection waits for its turn.
+
+        Each other result False counts as one small piece, unless a request was served since the previous call, because
+        several requests may arrive in one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served
@@ -302,8 +303,8 @@ class Overdue:
 AT_ONCE = 4
 """Maximum keyless connections that are read in one turn of the event loop. Together they have at most 64 KiB.
 
-A request that Quart answers takes a millisecond. The kernel takes a millisecond, too, to close a connection whose
-client still sends."""
+The number is small because Quart takes a millisecond to answer a request, and the kernel takes a millisecond to close a
+connection whose client still sends."""
 
 
 @final
@@ -343,7 +344,7 @@ class Turns:
     async def end(self, guest: Guest) -> None:
         """Give the turn back, after a schedule point at which other tasks run.
 
-        Cancellation: has no effect here, because the received bytes would be lost.
+        Cancellation: has no effect here, because otherwise the received bytes would be lost.
         """
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -364,7 +365,7 @@ class Turns:
 
 @final
 class Waiting:
-    """The number of received bytes of bodies and websocket messages that are not parsed yet, over all rollouts.
+    """Counts the received bytes of bodies and websocket messages that are not parsed yet, over all rollouts.
 
     Args:
         most: maximum bytes.
@@ -376,9 +377,9 @@ class Waiting:
         self.most = most
         self.seconds = seconds
         self.of: Counter[KeyHolder] = Counter()
-        """For each rollout, the number of received bytes that are not parsed yet."""
+        """For each rollout: the number of its received bytes that are not parsed yet."""
         self.first: dict[KeyHolder, Share] = {}
-        """For each rollout, its oldest `Share`, which is never refused."""
+        """For each rollout: its oldest `Share`, which is never refused."""
 
 
 @final
@@ -388,11 +389,12 @@ class Share(msgspec.Struct):
     waiting: Waiting
     rollout: KeyHolder
     bytes: int = 0
-    """Number of bytes of this request that were counted. A body that arrives in one piece is not counted, because it is
-    small."""
+    """Number of counted bytes of this request. A body that arrives in one piece is not counted, because it is small."""
 
     def add(self, count: int) -> None:
-        """Count `count` more received bytes of the request. The oldest waiting body of each rollout is never refused.
+        """Count `count` more received bytes of the request.
+
+        The oldest waiting body of each rollout is never refused.
 
         Raises:
             Refusal: with 503, because all waiting bytes would exceed the limit, or the waiting bytes of the rollout
@@ -425,12 +427,12 @@ class Share(msgspec.Struct):
     async def next(self, receive: Callable[[], Awaitable[T]], guest: Guest) -> T:
         """Wait for the next piece of a body, and return it.
 
-        The wait ends when the rollout ends. The wait also ends when the time limit has passed and the connection is
+        The wait ends early when the rollout ends. It also ends when the time limit has passed and the connection is
         silent.
 
         Args:
-            receive: a function that returns the next piece. A call of the function may be cancelled; then the function
-                is called again.
+            receive: a function that returns the next piece. If a call of the function is cancelled, the function is
+                called again later.
             guest: the connection.
 
         Raises:
@@ -462,7 +464,7 @@ class Share(msgspec.Struct):
 
 
 def over_capacity() -> Refusal:
-    """Return the refusal (503) of a request for which too many received bytes already wait to be parsed."""
+    """Return the refusal (503) of a request that arrives while too many received bytes already wait to be parsed."""
     return Refusal(
         503,
         "the requests that wait to be read already hold too many bytes in memory: send this request again later",

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from .admission import KeyHolder
 
 MAX_RECEIVE = 1024 * 1024
-"""Maximum bytes of one read: so many that even a long conversation arrives in one piece."""
+"""Maximum bytes of one read. The number is large, so that even a long conversation arrives in one piece."""
 KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
 _SMALL = 1024
 """A piece with fewer bytes counts as small. The first TLS records of clients in Go have 1,200 bytes."""
 _PIECE = 64 * 1024
-"""Maximum bytes of one send. The client must read them within the time limit. A kernel frees about as many bytes of its
-buffer in one step."""
+"""Maximum bytes of one send, which the client must read within the time limit. The kernel frees about as many bytes of
+its buffer in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""`struct linger` for a socket that is closed immediately, and discards the bytes that are still to be sent."""
+"""Value of `struct linger` with which a closed socket discards the bytes that are still to be sent."""
 
 
 class BaseConnection(ABC):
@@ -51,11 +51,11 @@ class BaseConnection(ABC):
         self.outbox = Outbox(stream, self.wire.plain, admission.limits.reader_seconds)
         """The bytes still to be sent. Only the task that serves the connection writes to the outbox and flushes it."""
         self.ahead = bytearray()
-        """Received bytes that no protocol implementation has read yet."""
+        """Received bytes that the protocol implementation (`http11`, hypercorn, a websocket) has not read yet."""
         self.queued = 0
         """Bytes of a body that the application has not read yet."""
         self.idle = True
-        """True if the connection waits for a request, so that it can be closed without a loss."""
+        """True if the connection waits for a request, so that no request is lost if the connection is closed."""
         self.gone = False
         """True if the client has disconnected, or the connection was broken off. No further request of the connection
         is served."""
@@ -64,10 +64,10 @@ class BaseConnection(ABC):
         self._has_requested = False
         """True once the connection has sent a request without a key."""
         self._rollout: KeyHolder | None = None
-        """The rollout of the key that the connection sent last."""
+        """The owner (rollout or view) of the key that the connection has sent last; None before the first key."""
         self.pieces = self.served = self.in_turns = 0
         self._uncounted = False
-        """True if the piece that was read last is not counted in `pieces`."""
+        """True if the piece that was read last is not counted in `pieces` yet."""
         self.arrived_at = trio.current_time()
         self.ending = False
         """True if the connection ends with its next response, because the server stops or keeps no connection alive."""
@@ -94,7 +94,7 @@ class BaseConnection(ABC):
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
     def note_piece(self, size: int) -> None:
-        """Record that one read returned `size` bytes before the client had sent the key of a rollout.
+        """Record that one read returned `size` bytes before the client had sent a key of the endpoint.
 
         A small piece is counted in `pieces` immediately. A large piece is counted when a request without a key is
         served.
@@ -103,7 +103,7 @@ class BaseConnection(ABC):
         self._uncounted = size >= _SMALL
 
     async def wait_turn(self) -> None:
-        """Wait in the queue of connections that are to be read, until it is this connection's turn."""
+        """Wait in the queue of the connections that are to be read, until this connection may be read."""
         self.pieces += 1  # the first message of a TLS handshake
         await self._admission.reading.begin(self, begins=True)
         await self._admission.reading.end(self)
@@ -111,7 +111,7 @@ class BaseConnection(ABC):
     async def begin_request(self, rollout: KeyHolder | None) -> None:
         """If the request has a key, authenticate the connection. Otherwise wait until the request may be answered.
 
-        `rollout` is the rollout whose key the request contains, or None. The function is a checkpoint only if it waits.
+        `rollout` is the owner of the key in the request, or None. The method is a checkpoint only if it waits.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -123,7 +123,7 @@ class BaseConnection(ABC):
             await self._admission.wait_to_serve(self, begins=begins)
 
     def admit(self, rollout: KeyHolder) -> None:
-        """Mark the connection as authenticated until `rollout` ends, because it has sent the rollout's key."""
+        """Mark the connection as authenticated until `rollout` ends, because it has sent a key of `rollout`."""
         if rollout is self._rollout:
             return
         self.leave_rollout()
@@ -139,13 +139,13 @@ class BaseConnection(ABC):
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
-        """Remove the reference to the rollout whose key the client has sent."""
+        """Drop the reference to the rollout whose key the client has sent."""
         if self._rollout is not None:
             self._rollout.on_end.discard(self._expire)
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """Set the number of received bytes that are not read yet. Do nothing if the connection is authenticated."""
+        """Set the number of received, unprocessed bytes. Do nothing if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
@@ -159,7 +159,7 @@ class BaseConnection(ABC):
 
     @property
     def progress(self) -> object:
-        """A value that changes whenever bytes are read from the socket, or a request without a key is answered."""
+        """A value that changes when bytes are read from the socket, and when a request without a key is answered."""
         stream = self.stream
         reads = stream.transport_stream.reads if isinstance(stream, trio.SSLStream) else 0
         return reads, self.pieces, self.served, self.arrived_at, len(self.ahead)
@@ -205,15 +205,15 @@ class BaseConnection(ABC):
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, first send 408, because a request head was incomplete."""
+        """Close the connection immediately. If `late` is True, first send 408, because a request head is incomplete."""
 
 
 @final
 class CountedReads(trio.abc.Stream):
     """The socket of a TLS connection.
 
-    The class counts the reads of the socket, because a read may return no bytes of the TLS stream although the socket
-    received bytes.
+    The class counts the reads of the socket. They show progress even if a read returns no bytes of the TLS stream,
+    although the socket received bytes.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -239,7 +239,7 @@ class CountedReads(trio.abc.Stream):
 
 @final
 class Wire:
-    """The receiving side of a connection. Only one task at a time may receive."""
+    """Receives the bytes of a connection. Only one task may receive at a time."""
 
     __slots__ = ("plain", "receive", "socket")
 
@@ -267,8 +267,8 @@ class Wire:
     ) -> bytes:
         """Wait for the connection's turn, and receive bytes from a client that has sent no valid key.
 
-        With TLS, the bytes are received before the wait. Before another connection is read, the connection's method
-        `hold` is called with the new number of received, unprocessed bytes.
+        With TLS, the bytes are received before the wait. Then `connection.hold` is called with the new number of
+        received, unprocessed bytes, before another connection is read.
 
         Cancellation: nothing is lost.
         """
@@ -296,7 +296,7 @@ class Wire:
 
 @final
 class Outbox:
-    """A send buffer.
+    """The send buffer of a connection.
 
     `write` never blocks, and sends the bytes that the kernel accepts. `flush` sends the remaining bytes.
 
@@ -353,13 +353,14 @@ class Outbox:
         return False
 
     def keep(self, data: bytes) -> None:
-        """Keep the data without sending it. A later call of `flush` sends all kept data in one piece."""
+        """Keep `data` without sending it. The next call of `flush` sends it in one piece with the other kept bytes."""
         self._rest += data
 
     async def flush(self) -> None:
-        """Send all kept bytes: first what the kernel accepts, then piece by piece, with a time limit for each piece.
+        """Send all kept bytes.
 
-        Only one task at a time may call `flush`. `flush` is a checkpoint only if it has to wait.
+        First the kernel takes as many bytes as it accepts. The other bytes are sent piece by piece, each piece with a
+        time limit. Only one task may call `flush` at a time. `flush` is a checkpoint only if it must wait.
 
         Raises:
             trio.TooSlowError: the client has read no bytes within the time limit.

@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Maximum bytes of later requests that are read while a request waits for its answer. The connection reads these bytes
-in order to notice when the client hangs up."""
+"""Maximum bytes of later requests that a connection reads while a request waits for its answer. It reads them in order
+to notice when the client hangs up."""
 _REFUSED_SECONDS = 1.0
-"""Seconds for which the remaining bytes of a refused head are received and discarded."""
+"""Maximum seconds for which the rest of a refused head is received and discarded."""
 
 
 def _last_words(status: int, text: str) -> bytes:
@@ -76,7 +76,7 @@ _NO_HTTP2 = _last_words(
 TOO_MANY = _last_words(503, "too many connections are open: connect again later").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
-"""The response to a connection above the limit of open connections."""
+"""The response to a new connection when too many connections are open."""
 
 
 class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
@@ -103,7 +103,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         self._http11 = http11
         self._front = front
         self.key_places = front.keys.places
-        """Names of the headers in which keys are read."""
+        """Names of the headers in which the endpoint reads keys."""
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._work = trio.CancelScope()
@@ -198,7 +198,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
     async def _read_piece(self) -> bool:
         """Receive and process one piece of bytes. Return False if the client has disconnected.
 
-        This code is a separate function, so that the stack frame of its caller does not keep the piece in memory during
+        This code is a separate method, so that the stack frame of its caller does not keep the piece in memory during
         the next wait.
         """
         data = bytes(self.ahead)
@@ -220,7 +220,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         return self._http1.buffered if self._http1 is not None else 0
 
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Pass an ASGI message to `put`, which queues it, and count the bytes of its body as waiting."""
+        """Pass `message`, an ASGI message, to `put`, which queues it. Count the bytes of its body as waiting."""
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
@@ -259,7 +259,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
     async def throw_away(self) -> None:
         """Receive and discard the rest of a refused request head, for at most one second.
 
-        The number of discarded bytes is limited to the length of a few heads.
+        The number of discarded bytes is limited, too: to the length of a few heads.
         """
         self.end_head()
         left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
@@ -292,7 +292,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """From now on, keep all bytes that are to be sent, until `uncork` is called."""
+        """Keep all bytes that are to be sent from now on, until `uncork` is called."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
@@ -333,7 +333,10 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send `data`. Cancellation: closes the connection, because it is unknown which part of the data was sent."""
+        """Send `data`.
+
+        Cancellation: closes the connection, because it is then unknown which part of the data was sent.
+        """
         if self._corked is not None:
             self._corked += data
             return

@@ -99,7 +99,7 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Send an error in the dialect's format. `take_fault` has the meaning that it has in `failure_reply`."""
+    """Send an error in the format of the dialect. For `take_fault`, see `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
@@ -112,21 +112,21 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments. These bytes are rendered before the turn is recorded, and written after the turn is
-    recorded. None until they are rendered."""
+    """Bytes of the last increments, rendered before the turn is recorded, and written after it is recorded. None until
+    they are rendered."""
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if the answer was not rendered."""
     _prepared_for: Outcome | None = None
-    """The outcome for which `_prepared` was rendered. (If this outcome cannot be recorded, another outcome is
-    delivered.)"""
+    """The outcome for which `_prepared` was rendered. (If this outcome cannot be recorded, the agent gets another
+    outcome.)"""
     _raw: RawResponse | None = None
-    """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, only the next part of
-    them."""
+    """The raw bytes that are to be sent next. If a program generates the bytes while they are sent, these are only the
+    next part."""
     _raw_begins = _raw_ends = True
-    """`_raw_begins` is True if `_raw` contains the head of the response. `_raw_ends` is True if `_raw` contains the
-    end."""
+    """`_raw_begins` is True if `_raw` contains the head of the response. `_raw_ends` is True if `_raw` contains the end
+    of the response."""
     _raw_begun = False
-    """True if the first part of raw bytes was written."""
+    """True if the first part of a raw answer was written."""
 
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
@@ -164,9 +164,9 @@ class _HTTPDelivery(ABC):
         self._transport.check_raw(raw)
 
     def _write_raw(self, piece: RawPiece) -> bool:
-        """Store the next raw bytes, which the connection's task then sends.
+        """Store `piece`, the next raw bytes, so that the connection's task sends them.
 
-        If another response head was already sent, ignore the bytes.
+        If the head of another response was already sent, ignore the bytes.
         """
         if self._begun:
             return True
@@ -233,15 +233,15 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Return True if the response head is sent as soon as these increments are written."""
+        """Return True if the response head must be sent with these increments."""
         return False
 
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        """Yield the rendered bytes of each of these increments, and then the rendered bytes of the outcome."""
+        """Yield the rendered bytes of each of `entries`, and then the rendered bytes of `outcome`."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
-        """Return a response with the whole answer, or with the error."""
+        """Return a response that contains the whole answer, or the error of `outcome`."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
         if not isinstance(outcome, Answered):
@@ -267,10 +267,10 @@ class _HTTPDelivery(ABC):
         return failure_reply(failure, self._dialect, subscription.answer.request_id, take_fault)
 
     def _unsayable(self, exc: Exception) -> Failure:
-        """Return the failure that is sent in place of an answer that could not be rendered.
+        """Return the failure that the agent gets in place of an answer that could not be rendered.
 
-        The cause is that the dialect cannot express the answer (text completions, for example, cannot contain a tool
-        call), or a fault in triocept.
+        There are two possible causes: the dialect cannot express the answer (text completions, for example, cannot
+        contain a tool call), or triocept has a fault.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
@@ -309,7 +309,7 @@ class _HTTPDelivery(ABC):
     def _fail(self, failure: Failure) -> bool:
         """Send an error in place of the answer.
 
-        If a part of the answer was already sent, also break the connection off.
+        If a part of the answer was already sent, also break off the connection.
         """
 
 
@@ -407,7 +407,7 @@ class _Streamed(_HTTPDelivery):
         return self._send(data, last=False)
 
     def _relayed(self, entry: Relayed) -> bytes:
-        """Return the bytes for an increment of several events."""
+        """Return the bytes of one increment that consists of several events."""
         renderer = self._renderer
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
@@ -423,7 +423,10 @@ class _Whole(_HTTPDelivery):
     """
 
     def write(self, entry: Entry) -> bool:
-        """Write raw bytes. Do nothing for other increments, because `end` writes the whole answer."""
+        """Write `entry` if it consists of raw bytes.
+
+        Ignore all other increments, because `end` writes the whole answer.
+        """
         return not isinstance(entry, RawPiece) or self._write_raw(entry)
 
     def write_early(self, data: bytes) -> bool:

@@ -36,14 +36,14 @@ from ..errors import DialectError, Refusal
 LARGE = 512 * 1024
 """Maximum bytes that are decoded without a schedule point. Decoding them takes about half a millisecond."""
 SMALL = 64 * 1024
-"""Maximum bytes of a body, or of its new items, that are passed to the dialect without counting the items. They have at
-most 22,000 values."""
+"""Maximum bytes of a small body, or of the new items of a body. The dialect gets them without a count of their items:
+they have at most 22,000 values."""
 _STEP = 256 * 1024
-"""Bytes in which commas and brackets (see `count_marks`) are counted without a schedule point."""
+"""Number of bytes in which commas and brackets (see `count_marks`) are counted before the next schedule point."""
 _PIECE = 16 * 1024
-"""Bytes that are split at their quotes in one step."""
+"""Number of bytes that are split at their quotes in one step."""
 _EACH = 200
-"""Number of bytes that take as long to decode as one value does in addition to its bytes."""
+"""Number of bytes whose decoding takes as long as the additional time that each value takes."""
 _LIST = ord("[")
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -120,7 +120,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 
 
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if the body has more than `most` commas and opening brackets outside of strings."""
+    """Return True if `body` has more than `most` commas and opening brackets outside of strings."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # a mark or a colon is between two strings
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -137,15 +137,16 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
 
 
 def count_marks(body: bytes, start: int, end: int) -> int:
-    """Return the number of commas and opening brackets, inside and outside of strings.
+    """Return the number of commas and opening brackets in `body[start:end]`, inside and outside of strings.
 
-    Except for the document's first value, one of these characters precedes each value, or the key of the value.
+    Before each value of the document except the first, or before the key of the value, there is one of these
+    characters.
     """
     return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _whole_escapes(piece: bytes) -> bytes:
-    """Return the piece. If it ends with a backslash that begins an escape sequence, leave this backslash out."""
+    """Return `piece` without a backslash at its end that begins an escape sequence."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
 
@@ -171,7 +172,7 @@ async def read_large(
     Raises:
         DialectError: the body is not a valid request. The error's text contains the path of the invalid value.
 
-    Cancellation: waits until the thread has ended, which may take one or two seconds.
+    Cancellation: waits until the thread has ended, which can take two seconds.
     """
     if not _has_many(document):
         return dialect.parse_request(document, target, owner.memory)
@@ -193,7 +194,7 @@ async def read_large(
 
 
 def _has_many(document: Json) -> bool:
-    """Return True if the lists in the document, and the lists in their items, have more than `_MANY` items in all."""
+    """Return True if the document's lists, and the lists in their items, have more than `_MANY` items altogether."""
     values = document.values() if isinstance(document, dict) else ()
     lists = [value for value in values if isinstance(value, list)]
     count = sum(map(len, lists))

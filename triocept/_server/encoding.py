@@ -24,10 +24,10 @@ from ..errors import Refusal
 _GZIP_OR_ZLIB = 47  # zlib: 32 detects gzip or zlib, 15 is the largest window
 _GZIP = 31
 _SLICE = 512
-"""Bytes that are inflated in one step. They inflate to at most 0.5 MB with zlib, and to at most 22 MB with zstd, in
-which 3 bytes can encode a block of 128 KiB."""
+"""Number of compressed bytes that are inflated in one step. With zlib, they become at most 0.5 MB. With zstd, 3 bytes
+can encode a block of 128 KiB, so they become at most 22 MB."""
 _STEP = 256 * 1024
-"""Number of compressed and decoded bytes between two schedule points."""
+"""Number of bytes, compressed and decoded together, between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024
 """Maximum window of a frame, in bytes. Every decoder should support this size (RFC 8878, 3.1.1.1.2)."""
 

@@ -22,7 +22,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id: the provider's id, else `request_id`, else (if it is empty) a new id."""
+    """Return the failure with a request id.
+
+    This is the provider's id. If the provider sent none, it is `request_id` or, if that is empty, a new id.
+    """
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
@@ -62,7 +65,7 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure for a request that was refused, because of `exc`, before it became an exchange."""
+    """Return the failure for a request that was refused because of `exc` before an exchange was created for it."""
     match exc:
         case Refusal():
             return Failure(

@@ -68,9 +68,10 @@ ROLLOUT_KEY = "triocept.rollout_id"
 """Key in the ASGI scope for the id of the rollout that the path names. None if the path names no rollout."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
-"""Exceptions that are raised after a client has hung up.
+"""Exceptions that can be raised after a client has hung up.
 
-Quart raises the second exception class. Quart 0.22 (on Python 3.11 and 3.12) does not define it."""
+Quart raises the second class, `ClientDisconnectedError`. Quart 0.22 (on Python 3.11 and 3.12) does not define this
+class."""
 
 
 class Front:
@@ -94,7 +95,7 @@ class Front:
         self.intake: Callable[[Route, Head, Transport], Awaitable[None]] = partial(
             intake, keys=keys, max_body=max_body, admission=admission
         )
-        """Function that answers one model call."""
+        """Function that answers one model call: `intake` with the arguments of this endpoint."""
         self.replies = replies
         self._quart = quart
         self.keys = keys
@@ -293,16 +294,16 @@ class HTTPCycle:
         self.nursery: trio.Nursery | None = None
         """Nursery for the task that waits until the client hangs up. None before `intake` runs."""
         self._requested = False
-        """True once the application has requested the body."""
+        """True if the application has requested the body."""
         self._read = trio.Event()
-        """Set once the body was read."""
+        """Set when the whole body was read."""
         names = dict(self._headers)
         if names.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in names:
             self._read.set()
         self._empty_sent = False
         """True if Quart has received the empty body."""
         self._early = False
-        """True if the response began before the body was read."""
+        """True if the response began before the request's body was read."""
         self._lingering: trio.CancelScope | None = None
         self._ending = False
         self._gone = trio.Event()
@@ -313,7 +314,7 @@ class HTTPCycle:
         self._start: Message | None = None
         """The head of the response, which is sent together with the first piece of the body."""
         self._piece = b""
-        """The piece of the body that `flush` sends."""
+        """The piece of the body that the next call of `flush` sends."""
         self._last = False
         """True if `_piece` is the last piece of the body."""
         self._unsent = False
@@ -321,7 +322,7 @@ class HTTPCycle:
     async def receive(self) -> Message:
         """Return the next ASGI message.
 
-        While the end of the response is sent, and after that, no message about a disconnect is returned.
+        While the end of the response is sent, and after that, no disconnect message is returned.
         """
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
@@ -331,8 +332,8 @@ class HTTPCycle:
     async def receive_without_body(self) -> Message:
         """Return the next ASGI message for Quart: a request with an empty body, later a disconnect.
 
-        If Quart got the body, Quart would read it before the request's key is checked, and its bytes would not be
-        counted. The functions that answer requests read the body with `receive_body`.
+        Quart does not get the body, because it would read the body before the key is checked, and without a count of
+        the bytes. The functions that answer requests call `receive_body` to read the body.
         """
         if not self._empty_sent:
             self._empty_sent = True
@@ -344,7 +345,7 @@ class HTTPCycle:
         return message
 
     async def forward(self, message: Message) -> None:
-        """Send an ASGI message of an application to the client."""
+        """Send the client `message`, an ASGI message of an application."""
         if message["type"] == "http.response.start" and not self._read.is_set():
             self._early = True
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
@@ -361,7 +362,7 @@ class HTTPCycle:
         await self._send(message)
 
     async def _next(self) -> Message:
-        """Wait for the next ASGI message of the request and return it."""
+        """Wait for the next ASGI message of this request, and return it."""
         if not self._requested:
             self._requested = True
             await self._connection.go_on()
@@ -485,7 +486,7 @@ def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
+    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt; None if there is none."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

@@ -46,9 +46,9 @@ class HungUp(Exception):
 
 
 class HTTP1(H11Protocol):
-    """hypercorn's HTTP/1.1 implementation for one connection, with the changes that this module lists.
+    """hypercorn's HTTP/1.1 implementation for one connection, with the changes in the docstring of this module.
 
-    The object continues the connection of `other`, hypercorn's own implementation object.
+    The object takes the place of `other`, hypercorn's own object, on the same connection.
     """
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
@@ -75,7 +75,7 @@ class HTTP1(H11Protocol):
 
     @property
     def head_begun(self) -> int:
-        """Number of received bytes that belong to an incomplete request head."""
+        """Number of received bytes that belong to a request head which is still incomplete."""
         return self.buffered if self.connection.their_state is h11.IDLE else 0
 
     @property
@@ -127,7 +127,7 @@ class HTTP1(H11Protocol):
 
 
 class _Parser(h11.Connection):
-    """h11's parser of a connection. The parser ignores bytes after the last request."""
+    """h11's parser of a connection, changed so that it ignores bytes after the last request."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
@@ -135,7 +135,10 @@ class _Parser(h11.Connection):
 
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
-        """Always False, because hypercorn would otherwise send `100 Continue` before the key is checked."""
+        """Always False.
+
+        If it were True, hypercorn would send `100 Continue` before the key is checked.
+        """
         return False
 
     def next_event(self) -> Any:
@@ -143,7 +146,7 @@ class _Parser(h11.Connection):
 
 
 class _Received(ReceiveBuffer):
-    """h11's buffer for received bytes, with a limit on the number of header lines."""
+    """h11's buffer for received bytes, changed so that the number of header lines is limited."""
 
     def __init__(self, most_lines: int) -> None:
         super().__init__()
@@ -174,7 +177,7 @@ class _Received(ReceiveBuffer):
 class _Pause:
     """Replacement for the event on which hypercorn waits before it reads again.
 
-    While a task waits for the event, the connection reads further bytes, so that a disconnect is noticed.
+    While a task waits for the event, the connection reads further bytes, so that it notices a disconnect.
     """
 
     def __init__(self, connection: Connection) -> None:

@@ -58,13 +58,14 @@ _WITHOUT_BODY = ("GET", "DELETE")
 _MAX_HEAD = 64 * 1024
 """Maximum bytes of a head that this module parses. A longer head is passed to hypercorn, which has its own limit."""
 _CONTROLS = 0x20
-"""A head cannot begin with a character up to this code: h11 refuses such a head immediately."""
+"""Highest code of a character with which a head cannot begin: h11 refuses such a head immediately."""
 _LARGE_PIECE = 4096
-"""Minimum bytes of a piece of a body that is not joined with other pieces before the body is complete."""
+"""Minimum bytes of a large piece of a body. Large pieces are joined with the other pieces only when the body is
+complete."""
 _LONG = 64 * 1024
-"""Minimum bytes of a piece whose body is not copied to the other received bytes."""
+"""Minimum bytes of a long piece. The part of a body in a long piece is not copied to the other received bytes."""
 _READ_AHEAD = 256 * 1024
-"""Maximum received bytes that no task has taken yet.
+"""Maximum received bytes that no other task has taken yet.
 
 These bytes belong to the body that is being read, or to later requests. Later requests are read while a request waits
 for its answer, in order to notice when the client hangs up."""
@@ -100,7 +101,7 @@ class HTTP11:
         self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
-        """True if hypercorn has to serve this connection from now on."""
+        """True if hypercorn must serve this connection from now on."""
         self._known: tuple[bytes, bytes, Head] | None = None
         """The last head: the bytes before and behind the number of its Content-Length, and the parsed head. An agent
         sends the same head again, with another number."""
@@ -108,7 +109,8 @@ class HTTP11:
     async def run(self) -> bool:
         """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.
 
-        Return True if hypercorn has to read the bytes in the connection's `ahead`; False if the connection has ended.
+        Return True if hypercorn must go on with the bytes in the connection's `ahead`; False if the connection has
+        ended.
         """
         if not await self._inbox.begin():
             return False
@@ -119,7 +121,10 @@ class HTTP11:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, scope: trio.CancelScope) -> None:
-        """Answer the connection's requests one after the other. After an incomplete answer, close the connection."""
+        """Answer the connection's requests one after the other.
+
+        If an answer could not be sent completely, close the connection.
+        """
         connection, inbox = self._connection, self._inbox
         while True:
             if not inbox.data:
@@ -175,14 +180,14 @@ class HTTP11:
 
         Return None if hypercorn must serve the request.
 
-        The function is a checkpoint only if the request has no key and must wait in the queue.
+        The method is a checkpoint only if the request has no key and must wait in the queue.
         """
         holder = self._front.holder_of_key(head)
         await self._connection.begin_request(holder)
         return route if route is not None else self._front.in_front(head, keyed=holder is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Parse the request head in the first `size` bytes. Return None if the head is ambiguous."""
+        """Parse the request head in the first `size` bytes of `data`. Return None if the head is ambiguous."""
         if self._known is not None:
             before, behind, head = self._known
             start, end = len(before), size - len(behind)
@@ -340,7 +345,7 @@ class HTTP11:
 
 @final
 class Inbox:
-    """The reader of a connection.
+    """Reads the bytes of a connection.
 
     The reader stores received bytes until a task takes them, and notices when the client disconnects.
     """
@@ -362,13 +367,13 @@ class Inbox:
     def __init__(self, connection: BaseConnection) -> None:
         self.data = connection.ahead
         self.long = b""
-        """Received bytes behind `data`: a long piece of a body, which is not copied to `data`."""
+        """Received bytes that come after the bytes in `data`: a long piece of a body, which is not copied to `data`."""
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
         """Function to call when the client hangs up. If None, no function is called."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
-        """Function to call once, at the time `due` of trio's clock."""
+        """Function that the reader calls once, at the time `due` of trio's clock."""
         self.timer = trio.CancelScope()
         """Cancel scope of the reader's wait. Code that sets an earlier `due` must also set the scope's deadline."""
         self._connection = connection
@@ -413,7 +418,10 @@ class Inbox:
             self.hang_up()
 
     def _add(self, piece: bytes) -> None:
-        """Add a piece. If it is long, store its body in `long`, and only the head before the body in `data`."""
+        """Add a received piece.
+
+        If the piece is long, store only the head in it in `data`, and the following part of a body in `long`.
+        """
         if len(piece) < _LONG or self.data or self.long:
             self.join()
             self.data += piece
@@ -425,7 +433,6 @@ class Inbox:
         self.long = piece
 
     def join(self) -> None:
-        """Move all received bytes to `data`."""
         if self.long:
             self.data += self.long
             self.long = b""
@@ -451,8 +458,8 @@ class Inbox:
     async def find_head(self) -> int:
         """Wait until the next request head is complete. Return its size, including the blank line.
 
-        Return 0 if hypercorn has to read the head. Return -1 if the client has disconnected before its head was
-        complete; such a client gets no answer.
+        Return 0 if hypercorn must read the head. Return -1 if the client has disconnected before its head was complete;
+        such a client gets no answer.
         """
         data, size, begun, connection = self.data, 0, False, self._connection
         lines = counted = 0

@@ -46,14 +46,15 @@ from .transport import GONE, BodyTooLarge, Head, Transport
 log = logging.getLogger("triocept.endpoint")
 
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
-"""Statuses of refusals that a client can cause as often as it likes. Each status is logged at most once a minute."""
+"""Statuses of refusals that a client can cause as often as it likes. Each of these statuses is logged at most once a
+minute."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""Maximum log lines a minute for each other status and rollout. More than one, because the agent may make different
-mistakes."""
+"""For each other status and each rollout: maximum log lines a minute. The number is above 1, because an agent may make
+several different mistakes."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
-"""Seconds for which the remaining bytes of a body are received and discarded, if the request was answered before its
-body was read."""
+"""Maximum seconds for which the rest of a body is received and discarded, if the request was answered before its body
+was read."""
 
 _LONGEST_KEPT = 128
 """Maximum characters of a path that is kept in the cache. Real paths have about 50 characters."""
@@ -112,18 +113,18 @@ def asked_dialect(query: str) -> str:
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:
-    """Split a path into the rollout's id, or None, and the path without the prefix of the rollout."""
+    """Split a path into the id of its rollout (None without one) and the path without the rollout's prefix."""
     if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """Return the decoded path in the target of a request line, without the query, and the text before the path.
+    """Split the target of a request line: return the decoded path without the query, and the text before the path.
 
-    The target may be an absolute URL (RFC 9112, 3.2.2), which has a scheme and a host before the path. If a slash in
-    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. A decoded path of
-    this form could bypass the path rules of a proxy.
+    If the target is an absolute URL (RFC 9112, 3.2.2), the text before the path consists of a scheme and a host. If a
+    slash in the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. Otherwise a
+    request could bypass the path rules of a proxy, which sees the encoded slash.
     """
     before = match[0] if target[:4].lower() == "http" and (match := _ABSOLUTE.match(target)) else ""
     target = target[len(before) :]
@@ -232,7 +233,7 @@ async def _read_call(
 ) -> tuple[Json, Remembering]:
     """Return the decoded JSON body of a model call, and the owner of the `Memory` with which it must be parsed.
 
-    If the body repeats an earlier body, only the new part is decoded. Raise the same errors as `read_document`.
+    If the body repeats an earlier body, only the new part is decoded. The errors are those of `read_document`.
     """
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:
@@ -267,7 +268,7 @@ async def _receive(
     *,
     optional: bool = False,
 ) -> bytes:
-    """Return the bytes of a request's body, without its compression."""
+    """Receive the body of a request, and return its decompressed bytes."""
     # Refuse a request with both kinds of framing (request smuggling; RFC 9112, 6.3), which h11 accepts.
     if "transfer-encoding" in head.headers and "content-length" in head.headers:
         raise Refusal(400, BOTH_LENGTHS, should_retry=False)
@@ -288,7 +289,7 @@ async def _decoded_body(body: bytes, limits: EndpointLimits) -> Json:
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Return the request with the earlier messages or items to which it refers by id.
+    """Return the request, completed with the earlier messages or items to which it refers by an id.
 
     Raises:
         Refusal: the rollout has no response with such an id. The dialect defines the status (`lost_status`).
@@ -311,7 +312,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """Yield the request and the response of each answered turn in this dialect. The newest turn comes first."""
+    """Yield the request and the response of each answered turn in this dialect, the newest first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:

@@ -44,8 +44,7 @@ _PROTOCOL = "sec-websocket-protocol"
 """A header in which OpenAI's clients in browsers send a key (`openai-insecure-api-key.…`). Keys in this header are
 found, but not accepted."""
 _QUERY, _AUTHORITY = "?", "@"
-"""Names for two parts of the URL (the query, and the host and user) among the names of headers that may contain a key.
-"""
+"""Names for two parts of the URL, the query (`?`) and the host with the user (`@`), in lists of header names."""
 _PARTS = {_QUERY: "the query", _AUTHORITY: "the host of the URL"}
 _ENCODED_PERCENT = re.compile("%(?:25)+")
 
@@ -62,9 +61,9 @@ class Keys:
     def __init__(self, registry: Registry[RolloutState], dialects: Iterable[Dialect]) -> None:
         self.registry = registry
         self._forms = {"authorization": "Bearer …", **dict.fromkeys(_NAMES, "…")}
-        """Form of the value of each header from which a key is read. `…` stands for the key."""
+        """For each header from which a key is read: the form of its value, in which `…` stands for the key."""
         self._dialects: dict[str, list[Dialect]] = {}
-        """For each header: the dialects that define their own form of this header's value."""
+        """For each header: the dialects that define their own form for the value of this header."""
         for dialect in dialects:
             for name, value in lowered(dialect.key_headers("key")).items():
                 form = "…".join(value.rsplit("key", 1))
@@ -133,7 +132,7 @@ class Keys:
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
 
     def _rollout_of_only_key(self, head: Head, rollout_id: str | None) -> RolloutState | None:
-        """Return the rollout of a request that certainly has only one key, as most requests do.
+        """Return the rollout of a request that certainly contains only one key, as most requests do.
 
         Return None for any other request, and for an unknown key.
         """
@@ -153,15 +152,17 @@ class Keys:
         return self.registry.authenticate(key, rollout_id)
 
     def _keys_of_one(self, head: Head) -> list[str]:
-        """Return all texts in a request that are read as keys. All valid keys among these texts belong to one rollout.
+        """Return all texts in a request that are read as keys.
 
-        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of the
-        rollout has a form that the endpoint accepts.
+        All of these texts that are valid keys belong to one rollout.
+
+        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key has a form
+        that the endpoint accepts.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}
-        """The rollout of each key of triocept, with the first header that contains a key of this rollout. Keys that are
-        not valid have the rollout None."""
+        """For the owner of each key in the request: the first header that contains a key of this owner. The owner is a
+        rollout, or None for an invalid key."""
         is_read = False
         for name in self._searched:
             if not (value := _value(head, name)):
@@ -196,7 +197,7 @@ class Keys:
         return read
 
     def _read(self, name: str, value: str) -> list[str]:
-        """Return the possible keys in a header: its whole value, and its value without the scheme (`Bearer `)."""
+        """Return the texts in a header that may be a key: its value, and its value without a scheme (`Bearer `)."""
         keys = [dialect.key_in({name: value}) for dialect in self._dialects.get(name, ())]
         if name == "authorization":
             scheme, _, token = value.strip().partition(" ")
@@ -254,7 +255,7 @@ def _value(head: Head, name: str) -> str:
 
 
 def _own_keys(value: str) -> set[str]:
-    """Return all texts in a value that look like a key of triocept.
+    """Return all texts in `value` that look like a key of triocept.
 
     Percent-encoded keys, and keys in Basic credentials (RFC 7617), are found, too.
     """

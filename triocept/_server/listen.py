@@ -32,7 +32,7 @@ The kernel reduces this number to its own limit (net.core.somaxconn)."""
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """The end of a request's head."""
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
-"""The poll event of a connection whose client has hung up; 0 if the system has no such event."""
+"""The `poll` event which shows that a connection's client has hung up; 0 if the system has no such event."""
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
@@ -133,7 +133,10 @@ def _has_left(accepted: socket.socket) -> bool:
 
 @contextmanager
 def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
-    """At the end of the block, shut the listening socket down, so that no process accepts further connections on it."""
+    """Shut the listening socket down at the end of the `with` block.
+
+    Then no process accepts further connections on the socket.
+    """
     pid = os.getpid()
     try:
         yield
@@ -144,6 +147,6 @@ def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """Return a host name or address with which programs on this machine can connect to this socket."""
+    """Return a host name or address by which programs on this machine can connect to the socket `sock`."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host

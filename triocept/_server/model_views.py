@@ -16,10 +16,10 @@ from ..dialects.kit import Earlier, Embeddings, Moderations, SideBody, SideCall,
 from ..errors import Refusal
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
-"""Function that answers the requests to a route."""
+"""Function that answers the requests of one route."""
 
 USUAL = "openai_chat"
-"""Dialect that is assumed for a client whose requests do not indicate a dialect."""
+"""Dialect that is used if a client's request does not indicate a dialect."""
 
 
 def add_model_views(
@@ -104,7 +104,7 @@ def _side_view(
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
     """Return the dialect that the path and the headers of a request indicate.
 
-    If several dialects match, return the newest of them.
+    If several dialects match, return the newest of these dialects.
 
     `path` must not contain the prefix of a rollout, and the names of headers must be in lower case.
     """

@@ -21,7 +21,7 @@ log = logging.getLogger("triocept.endpoint")
 
 @final
 class Notices:
-    """The log lines of the last minute that clients of one endpoint have caused, by kind."""
+    """Counts, by kind, the log lines that clients of one endpoint have caused in the last minute."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}

@@ -46,7 +46,7 @@ async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
 def raw_pieces(
     raw: RawResponse, date: str, *, begins: bool = True, ends: bool = True
 ) -> Iterator[tuple[float, bytes]]:
-    """Yield each piece of bytes to write, with the seconds to wait before it.
+    """Yield pairs: the seconds to wait, and the bytes to write after this wait.
 
     The first piece contains the response head. If there is a pause before the first piece of the body, the head is
     yielded alone.

@@ -54,8 +54,8 @@ class Replies:
 
         Args:
             head: head of a request that is not a model call.
-            keyed: True if the request contains a key of this endpoint. In this case, the function answers only requests
-                to public routes.
+            keyed: True if the request contains a key of this endpoint. Only requests to public routes are then answered
+                here.
         """
         rollout_id, path = split_rollout(head.path)
         if is_mcp(path):
@@ -176,9 +176,9 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield all routes of these dialects except those of model calls.
+    """Yield all routes of these dialects, except the routes of model calls.
 
-    Each route is yielded twice: without, and with, the dialect's base path before it.
+    Each route is yielded twice: as it is, and with the dialect's base path before it.
     """
     for dialect in dialects:
         base = dialect.base_path
@@ -194,7 +194,7 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """Return the routes that every endpoint has, and all routes of these dialects except those of model calls.
+    """Return the map of the routes that every endpoint has, and of all routes of `dialects` except model calls.
 
     All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
     """

@@ -55,9 +55,10 @@ _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 """If False, a new server serves model calls through hypercorn and ASGI, like all other requests. Only tests set it."""
 _ACCEPTED_AT_ONCE = 32
-"""Maximum connections that are accepted in one turn of the event loop: some 5 ms of work."""
+"""Maximum connections that are accepted in one turn of the event loop. Accepting them takes about 5 ms."""
 _BREATH = 0.1
-"""Seconds to wait for a free file descriptor, or until the client of a refused connection has read its answer."""
+"""Seconds to wait before the server tries to accept again if no file descriptor was free. Also the maximum seconds for
+answering a refused connection."""
 _MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at the same time. Further connections are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -68,18 +69,18 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 class Body:
     """The program's code that runs while the server runs.
 
-    If the server fails, it cancels this code, and stores the exception in this object.
+    If the server fails, it stores the exception in this object, and cancels the code.
 
-    Parts of the server that may cancel the code have a reference to the `Body`, and not to the server. So there is no
-    reference cycle, and the server is freed as soon as its last reference is deleted.
+    Parts of the server that cancel this code refer to the `Body`, and not to the server. So there is no reference
+    cycle, and Python frees the server as soon as its last reference is deleted.
     """
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """The exception in the server that must end the program, such as a `KeyboardInterrupt`."""
+        """An exception in the server because of which the program must end, such as a `KeyboardInterrupt`."""
         self.crash: BaseException | None = None
-        """The exception that ended the server."""
+        """The exception that ended the server; None while it works."""
 
     def on_fatal(self, exc: BaseException) -> None:
         """Cancel the body because of `exc`, an exception that must end the program. The body then raises `exc`."""
@@ -123,7 +124,7 @@ class Connections:
         self.admission = admission = Admission(limits)
         self.open: set[Connection] = set()
         self.gone = trio.lowlevel.ParkingLot()
-        """Tasks that wait until any connection has ended."""
+        """Tasks that wait until some connection has ended."""
         keys = Keys(registry, dialects.values())
         replies = Replies(
             keys, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
@@ -173,7 +174,7 @@ class Connections:
 
     @trio.lowlevel.enable_ki_protection
     async def serve(self, connection: Connection) -> None:
-        """Serve one connection until it ends, and close it. Log its errors, and do not raise them."""
+        """Serve one connection until it ends, and close it. Errors of the connection are logged, not raised."""
         try:
             await connection.run()
         except BaseException as exc:
@@ -200,7 +201,7 @@ class Connections:
             self.gone.unpark_all()
 
     async def end(self, grace: float) -> None:
-        """Close idle connections immediately, and the other connections after their response.
+        """Close idle connections immediately. Close every other connection after the response that it is sending.
 
         After `grace` seconds, close all remaining connections.
         """
@@ -325,8 +326,8 @@ class Server:
         """Accept connections until cancelled.
 
         Several connections are accepted in one turn of the event loop. Otherwise a new agent would wait one turn of the
-        event loop for each earlier client in the kernel's queue. If accepted connections already wait to be read,
-        further connections stay in the kernel's queue: a client that disconnects there costs least.
+        event loop for each earlier client in the kernel's queue. While accepted connections wait to be read, further
+        connections stay in the kernel's queue, where a client that disconnects costs least.
         """
         async with self._listener:
             with shutting_down(self._listener):
@@ -359,7 +360,9 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _refuse(self, stream: trio.SocketStream) -> None:
-        """Send 503 to a new connection. Receive and discard the client's bytes for a moment, then close the connection.
+        """Send 503 to a new connection, and close it after a moment.
+
+        During this moment, receive and discard the client's bytes.
 
         If the connection were closed immediately, it would be reset, and the client would not receive the 503.
         """

@@ -42,9 +42,9 @@ def add_service_views(
 ) -> None:
     """Register the functions that answer service calls, by calling `view` with each function.
 
-    `rollout_of` returns the rollout whose key the request contains, and `rollout_of_state` the rollout whose state key
-    it contains. `read_document` returns the JSON in the request's body. If `read_document` is called with True, it
-    returns None for an empty body.
+    `rollout_of` returns the rollout whose key the request contains. `rollout_of_state` returns the rollout whose state
+    key the request contains. `read_document` returns the JSON in the request's body. If `read_document` is called with
+    True, it returns None for an empty body.
     """
 
     async def _document() -> Json:
@@ -135,7 +135,7 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """Return the messages in a body that has the format of a model call. Other fields of the body are ignored."""
+    """Return the messages in `document`, which has the format of a model call. Its other fields are ignored."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body must be a JSON object")
     name = dialect.transcript

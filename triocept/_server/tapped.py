@@ -1,7 +1,7 @@
 """A transport that records the HTTP traffic of a model call.
 
-Bytes that a delivery has rendered in advance are recorded before they are written. After these bytes, the recording
-ends, so that they are not recorded a second time when they are written.
+Bytes that a delivery has rendered in advance are recorded before they are written. The recording then ends, so that
+these bytes are not recorded again when they are written.
 """
 
 from __future__ import annotations

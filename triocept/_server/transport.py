@@ -65,14 +65,14 @@ class View(Protocol):
         """Return the response that refuses the request. Return None if the request is allowed."""
 
     async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-        """Answer a request for which `refusal` has returned None."""
+        """Answer a request to which `refusal` returns None."""
 
     def end(self) -> None:
         """End all event streams of the view."""
 
 
 class Transport(Protocol):
-    """A connection, as a model call uses it.
+    """The connection of one model call: the methods with which the call is received and answered.
 
     `write` sends the bytes that the kernel accepts; `flush` sends the remaining bytes.
     """
@@ -126,9 +126,9 @@ class Transport(Protocol):
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         """Send raw bytes in place of a response, then end the connection as `raw.end` specifies.
 
-        No framing is added. If `raw.end` is `stall`, the connection stays open after the call. If raw bytes are
-        generated while they are sent, this method is called once for each part. `begins` is True for the first part,
-        which contains the head, and `ends` is True for the last part.
+        No framing is added. If `raw.end` is `stall`, the connection stays open when this method has returned. If raw
+        bytes are generated while they are sent, this method is called once for each part. `begins` is True for the
+        first part, which contains the head, and `ends` is True for the last part.
 
         Raises:
             ClientGone: see `flush`.

@@ -78,7 +78,7 @@ MAX_LANE = 256
 """Maximum characters of a `stream_id`, which every event of its lane contains."""
 GOING_AWAY = 1001
 SWITCHED = 101
-"""The HTTP status of an upgrade."""
+"""HTTP status with which a server accepts the upgrade to a websocket."""
 RESPONSES = dialect_named("openai_responses")
 
 
@@ -105,7 +105,7 @@ async def serve_websocket(
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    """The fields of a frame that are decoded as soon as the frame arrives."""
+    """The fields of a frame that are decoded when the frame arrives; other fields are decoded later."""
 
     type: Json = CREATE
     stream_id: Json = None
@@ -122,7 +122,7 @@ class _Frame(NamedTuple):
 
 
 class _Socket:
-    """The model calls on one websocket."""
+    """Answers the model calls on one websocket."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _Socket:
     ) -> None:
         self._received = admission.waiting
         self._unfinished = Share(admission.waiting, rollout)
-        """The counted bytes of the incomplete message."""
+        """The counted bytes of the message that is still incomplete."""
         self._notices = admission.notices
         self._head = head
         self._keys = keys
@@ -177,7 +177,7 @@ class _Socket:
         return self._gone
 
     async def _take(self, message: Received) -> None:
-        """Queue a frame with a model call in its lane. Answer or ignore a frame of another type."""
+        """Put a frame with a model call into the queue of its lane. Answer or ignore a frame of another type."""
         lane, share = None, Share(self._received, self._rollout)
         try:
             envelope = self._envelope(message)
@@ -236,7 +236,7 @@ class _Socket:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
-        """Answer the calls of a lane one after the other, until the lane is empty."""
+        """Answer the calls of one lane one after the other, until no call of the lane waits."""
         try:
             while waiting:
                 await self._answer(waiting[0], lane)
@@ -289,7 +289,7 @@ class _Socket:
             await self._rollout.ended.wait()  # or until the client hangs up
 
     async def _request(self, document: Json, size: int) -> Request:
-        """Parse a model call, and add the earlier conversation that the call continues."""
+        """Parse the model call in `document`, and add the earlier conversation that the call continues."""
         if size <= LARGE:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
@@ -311,7 +311,7 @@ class _Socket:
         await out.flush()
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
-        """Send an error frame."""
+        """Send an error frame about `failure`."""
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
@@ -364,25 +364,26 @@ class _Response:
         self._lane = lane
         self._wire = wire
         self._unsent: deque[Event | bytes] = deque()
-        """Events that are not rendered yet, and rendered documents that are not sent yet."""
+        """Events that are not rendered yet, and rendered documents that are not sent yet. They are sent after the
+        documents in `_rendered`."""
         self._rendered: deque[bytes] = deque()
-        """Documents that are to be sent before those of `_unsent`."""
+        """Rendered documents that are sent before the items of `_unsent`."""
         self._sending = False
         """True while the first document of `_rendered` is being sent."""
         self._prepared: deque[list[bytes]] = deque()
         """For each of the next increments: its documents, rendered in advance."""
         self._prepared_for: Outcome | None = None
         self._end: list[bytes] = []
-        """Documents of the outcome `_prepared_for`, rendered in advance."""
+        """Documents for the outcome `_prepared_for`, rendered in advance."""
         self._begun = False
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
         self._frames: _RawFrames | None = None
-        """The frames of raw bytes that a program generates while they are sent. None if no such bytes are being
+        """Converter of the raw bytes that a program generates while they are sent. None if no such bytes are being
         sent."""
         self.stalls = False
-        """True if the answer ended with a stall, so that no further frame is sent in this lane."""
+        """True if the answer has ended with a stall: no further frame is sent in its lane."""
 
     @property
     def response_id(self) -> str:
@@ -398,7 +399,7 @@ class _Response:
         return bool(self._unsent or self._rendered) or self._raw is not None
 
     keepalive_every = inf
-    """Not used: a frame is always sent by the task that waits."""
+    """Infinite, because the task that waits for the answer sends every frame itself."""
 
     @property
     def due(self) -> float:
@@ -434,7 +435,7 @@ class _Response:
         wire.closed = True
 
     def _keep(self, documents: Iterable[bytes]) -> None:
-        """Record each frame as one line of the HTTP traffic in the turn."""
+        """Record the documents of frames in the turn's HTTP traffic, one line for each frame."""
         if self._wire is not None:
             self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
@@ -552,7 +553,7 @@ class _RawFrames:
         return []
 
     def end(self) -> list[bytes]:
-        """Return the body as one frame, if it is not SSE and not empty."""
+        """Return the body as one frame. Return an empty list if the body is SSE, or is empty."""
         return [whole] if (whole := b"".join(self._pieces)) else []
 
 

@@ -100,7 +100,7 @@ class WebSocket:
         self._message = bytearray()
         self._length = 0
         self._crowded = False
-        """True if a piece of the message was refused because too many bytes were waiting."""
+        """True if a piece of the current message was refused because too many bytes were waiting."""
         self._sending = trio.Lock()
         self._pong: Ping | None = None
 
@@ -179,7 +179,10 @@ class WebSocket:
             self._events = self._frames.events()
 
     def _gather(self, event: Message[Any], share: Share) -> Received | None:
-        """Add one piece to the current message. Return the message when it is complete."""
+        """Add `event`, one piece of a message, to the current message.
+
+        Return the message when it is complete; otherwise None.
+        """
         data = event.data.encode() if isinstance(event.data, str) else event.data
         self._length += len(data)
         if not event.message_finished:
@@ -248,7 +251,7 @@ class WebSocket:
     # The end
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame, then wait a moment so that the client can read the frame."""
+        """Send a close frame, then wait a moment so that the client can read the close frame."""
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()

@@ -66,7 +66,7 @@ def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) 
 
 
 class _Check:
-    """State of an unfinished check of a file."""
+    """A running check of one file: it counts lines, rollouts and turns, and collects the gaps."""
 
     def __init__(self, path: str, concerned: Callable[[Gap], bool]) -> None:
         self._path = path
@@ -76,10 +76,10 @@ class _Check:
         self._proofs: dict[tuple[str, str], Proof] = {}
         self._lines = 0
         self._is_old = False
-        """True after a line of format 1 was found. The gap `old_format` is reported only for the first such line."""
+        """True if a line of format 1 was found. The gap `old_format` is reported only for the first such line."""
 
     def add(self, piece: Piece, number: int) -> None:
-        """Check the next piece of the file (a line, or unreadable bytes), which is in line `number`."""
+        """Check the next piece of the file: a line, or unreadable bytes. `number` is the line number of the piece."""
         match piece:
             case Unreadable(version=version) if version:
                 if version > VERSION:
@@ -99,7 +99,7 @@ class _Check:
                     proof.rest()
 
     def report(self) -> Report:
-        """Add the gaps that are known only at the end of the file, such as missing seals, and return the report."""
+        """Add the gaps that can be found only at the end of the file, such as missing seals, and return the report."""
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:

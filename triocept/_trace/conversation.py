@@ -46,8 +46,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     parent: str | None = None
     """Id of the conversation from which this conversation was started; None if the agent sends no such id."""
     kind: CallKind = "main"
-    """Kind of the call. A side call (a title, a router, a warm-up) may have the id of its main conversation. The kind
-    `tool` means that a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
+    """Kind of the call. A side call (a title, a router, a warm-up) can have the same id as the main conversation. The
+    kind `tool` means that a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
 
 
 def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:

@@ -92,10 +92,11 @@ conversations."""
 _HANDED = 16
 """Number of latest conversations that rule 6 (handoff) compares with a call."""
 _QUESTIONS = 64
-"""Number of latest conversations with tools whose user texts stay in memory, so that requests for their titles are
-recognized."""
+"""Number of latest conversations with tools whose user texts stay in memory. A request for a title is recognized by
+such a text."""
 _QUESTION = 8
-"""Number of user texts of a conversation's first call that stay in memory: the last texts of this call."""
+"""Maximum user texts of a conversation's first call that stay in memory. If the call has more, the last of its texts
+stay."""
 _NEAR = 64
 """Number of characters before and after the middle of a text that are compared first, because a comparison of whole
 texts is slow."""
@@ -103,8 +104,8 @@ _SUMMARIES = 16
 """Number of latest answers that stay in memory as possible summaries. (An agent continues from a recent summary.)"""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""Pattern of words in a request for a summary. The pattern excludes "not a summary", which CrewAI writes in other
-requests."""
+"""Pattern of words in a request for a summary. The pattern does not match "not a summary", which CrewAI writes in
+requests of other kinds."""
 _TRANSFER = "transfer_to_"
 """Prefix of the names of handoff tools, by the convention of OpenAI Agents, LangGraph and AutoGen."""
 _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
@@ -139,8 +140,8 @@ class _Unnamed:
         """Answer to the conversation's latest call."""
         self._last_text: str | None = None
         self._others: set[Hashable] = set()
-        """Other conversations whose user texts are not in this conversation's first call, so that they need not be
-        compared again."""
+        """Keys of the other conversations whose user texts do not occur in this conversation's first call. These
+        conversations are not compared with this one again."""
 
     @property
     def last_text(self) -> str:
@@ -160,7 +161,7 @@ class _Unnamed:
         Args:
             has_tools: True if a call of this conversation has tools.
             others_have: True if any call of the rollout has tools.
-            has_main: True if another conversation, which began earlier, is the main conversation.
+            has_main: True if an earlier conversation is the main conversation.
             questions: the user's texts in the first calls of other conversations.
         """
         if self.said is not None:
@@ -190,12 +191,15 @@ class _Unnamed:
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
-"""For each conversation, the user's texts in its first call. The key identifies the conversation (see `_key`)."""
+"""For each conversation: the user's texts in its first call. The key identifies the conversation (see `_key`)."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
 class Conversations:
-    """The conversation of each turn that was added. The time to add a turn depends only on the turn's new messages."""
+    """Finds the conversation of each turn that is added.
+
+    The time to add a turn depends only on the turn's new messages.
+    """
 
     def __init__(self) -> None:
         self._graph = Graph()
@@ -203,7 +207,7 @@ class Conversations:
         """Conversation of each turn, by the turn's id."""
         self._unnamed: list[_Unnamed] = []
         self._asked: dict[int, _Found] = {}
-        """For each node of the graph: conversation of the latest call with the messages of this node."""
+        """For each node of the graph: the conversation of the latest call whose messages this node represents."""
         self._unanswered: dict[int, _Found] = {}
         """For each node of the graph whose latest call got no answer: conversation of that call."""
         self._summaries = _Summaries()
@@ -277,7 +281,7 @@ class Conversations:
         self._count += 1
 
     def one(self, turn_id: str) -> Conversation:
-        """Return the conversation that `add` found for this turn."""
+        """Return the conversation that `add` has found for the turn `turn_id`."""
         found = self._of[turn_id]
         return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 
@@ -322,7 +326,10 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """Return the conversation of a call by this module's rules. `node` is the node of the call's messages."""
+        """Return the conversation of a call, by the rules in the docstring of this module.
+
+        `node` is the node of the call's messages.
+        """
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -340,7 +347,8 @@ class Conversations:
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
         """Return the conversation that `turn` continues by rule 5, or None.
 
-        By this rule, `turn` repeats the conversation's latest call, but its last message has additional text.
+        By this rule, the messages of `turn` are those of the conversation's latest call, with text added to the last
+        message.
         """
         if self._has_tools or turn.request.tools:
             return None
@@ -393,7 +401,7 @@ class Conversations:
 def _key(found: _Found) -> Hashable:
     """Return a key of a conversation: its id and, if the agent named the conversation, its kind.
 
-    The kind is part of the key because an agent may send the id of its main conversation with a side call, too.
+    The kind is part of the key because some agents send the id of the main conversation with side calls, too.
     """
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
@@ -403,10 +411,10 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Return True if the call `turn` may join the conversation `other`.
+    """Return True if the conversation `other` may contain the call `turn`.
 
-    The kinds of both must be equal. The families of both (`prompt_cache_key`) must be equal, or one of them must be
-    unknown.
+    The kinds of the two calls must be equal. Their families (`prompt_cache_key`) must also be equal, unless one of the
+    families is unknown.
     """
     said = _said_kind(turn)
     if isinstance(other, Conversation):
@@ -416,7 +424,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call: it has no tools, but the other calls of `other` have tools."""
+    """Return True if a call has no tools, but the calls of the conversation `other` have: it looks like a side call."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -459,7 +467,7 @@ def _is_grown(new: str, old: str) -> bool:
 
 
 def _asks_for_summary(request: Request) -> bool:
-    """Return True if a call offers no tools, and its last message requests a summary."""
+    """Return True if a call offers no tools, and the call's last message requests a summary."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 
@@ -469,7 +477,7 @@ def _gives_summary(response: Response | None) -> bool:
 
 
 class _Summaries:
-    """The latest answers that may be summaries. Only calls that continue no turn are searched for these summaries."""
+    """The latest answers that could be summaries. These summaries are searched only in calls that continue no turn."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)
@@ -490,7 +498,7 @@ class _Summaries:
 
 
 class _Said:
-    """An answer that consists of text, and may be a summary."""
+    """An answer that consists only of text, and that could be a summary."""
 
     def __init__(self, turn: Turn, response: Response) -> None:
         self.turn = turn.id
@@ -503,7 +511,7 @@ class _Said:
 
     @cached_property
     def summary(self) -> str:
-        """The text that a later call may repeat as a summary; empty if the answer is not a summary."""
+        """The text that a later call contains if it restarts from this answer; empty if the answer is not a summary."""
         text = self._response.text
         if marked := _MARKED.search(text):
             return marked[2].strip()
@@ -523,8 +531,8 @@ def _is_handed_over(
         request: the first request under the other system prompt.
         latest: the latest request of the conversation.
         answer: the answer to `latest`.
-        question: the texts of the user in the conversation's first request. A history that is nested in one message
-            contains these texts unchanged, or encoded as JSON.
+        question: the texts of the user in the conversation's first request. If the whole history is nested in one
+            message, this message contains these texts unchanged or encoded as JSON.
         follows: True if no other turn of the rollout is between `latest` and `request`.
     """
     messages, before = _without_system(request.messages), _without_system(latest.messages)

@@ -27,7 +27,10 @@ from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens of a turn's answer and of its drafts with `counted=True`; None if the turn has neither."""
+    """Return the tokens of a turn's answer and of its drafts with `counted=True`.
+
+    Return None if the turn has neither an answer nor such a draft.
+    """
     own = answer_usage(turn)
     if not turn.drafts:
         return own
@@ -49,7 +52,8 @@ def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
 def answer_usage(turn: Turn) -> Usage | None:
     """Return the tokens of a turn's answer, without its drafts; None if the turn has no answer.
 
-    For a broken answer, return the tokens of the whole input, and of the part of the output that was received.
+    For a broken answer, return the tokens of the whole input and of the output that was received before the answer
+    broke off.
     """
     response = turn.response
     if response is None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A change to a message: one piece of its text was replaced.
+    """A change to a message: one piece of the message's text was replaced.
 
     The text consists of the texts of the message's parts, joined by line breaks.
     """
@@ -50,15 +50,15 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A message that one or both of two calls contain, with the difference between its two versions."""
+    """A message of the first call, of the second call, or of both calls, with the difference between the two calls."""
 
     kind: Literal["same", "added", "dropped", "edited"]
     """Kind of the difference. Messages in which only cache marks or ids of tool calls differ count as the same, as in
     the graph of turns."""
     before: int | None = None
-    """Index of the message in the first call; None if the call does not have it."""
+    """Index of the message in the first call; None if the first call does not contain the message."""
     after: int | None = None
-    """Index of the message in the second call; None if the call does not have it."""
+    """Index of the message in the second call; None if the second call does not contain the message."""
     old: Message | None = None
     new: Message | None = None
     edit: Edit | None = None
@@ -71,10 +71,10 @@ class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     added: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
-    """Tools of both calls whose description, parameters or other fields differ."""
+    """Tools that both calls offer, but with different descriptions, parameters or other fields."""
     reordered: bool = False
-    """True if the tools of both calls are in a different order. The model then gets the same tools, but its provider
-    cannot use the cached prompt."""
+    """True if the tools of both calls are in a different order. In another order, the same tools make the prompt
+    differ, so the provider cannot use its cached prompt."""
     count: int = 0
     """Number of tools in the second call."""
 
@@ -94,8 +94,9 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     """All messages of both calls, in order. Messages without a difference are included."""
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
-    """Values of other fields that differ, as (value before, value after). The key is the field's path in the request
-    (`model`, `sampling.temperature`, `extra.metadata`). A missing value is None."""
+    """Fields other than messages and tools whose values differ, as (value in the first call, value in the second call).
+    The key is the field's path in the request (`model`, `sampling.temperature`, `extra.metadata`). A missing value is
+    None."""
 
     def __repr__(self) -> str:
         """Return a short text without the messages."""
@@ -151,7 +152,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the beginning of two lists, without the last `taken` messages of each."""
+    """Return the number of equal messages at the beginning of two lists, each without its last `taken` messages."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])

@@ -124,7 +124,10 @@ class Claim:
         return self._move(_DAMAGED)
 
     def give_back(self) -> None:
-        """Release the lock. Set the directory's modification time, so that other processes notice the free file."""
+        """Release the lock.
+
+        Also set the directory's modification time, by which other processes notice that a file is free.
+        """
         self._close()
         with suppress(OSError):  # other lease holders also look again at intervals
             os.utime(self.path.parent)
@@ -155,8 +158,8 @@ class DirectoryRecorder:
     the traces of parent and children together. Any number of recorders, in one program or in several, may share a
     directory.
 
-    Score a rollout (`rollout.score`) before its `async with` block ends. A later score can be written into the file
-    only if no process has claimed the file yet.
+    Score a rollout (`rollout.score`) before the rollout's `async with` block ends. A later score can be written into
+    the file only if no process has claimed the file yet.
 
     Args:
         directory: created if it does not exist; its parent directory must exist.
@@ -166,8 +169,8 @@ class DirectoryRecorder:
     leaves files whose names end in `.open`; `read_traces` can read them.
 
     Raises:
-        OSError: `aopen` raises it if the directory cannot be created. The methods that record raise it under the same
-            conditions as the methods of `JSONLRecorder`.
+        OSError: `aopen` raises it if the directory cannot be created. Methods that record raise it if the methods of
+            `JSONLRecorder` would.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -231,7 +234,7 @@ class DirectoryRecorder:
 
 @final
 class _File:
-    """The file of a rollout and its children."""
+    """The file with the records of one rollout and its children."""
 
     def __init__(self, directory: Path, root: Key, *, fsync: bool) -> None:
         name = file_name(*root)
@@ -263,7 +266,7 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """While the block runs, give the file its name with `.open`, because its recorder writes to that name.
+        """While the `with` block runs, give the file its name in `.open`: its recorder writes to the file of this name.
 
         If the file system has hard links, the file also keeps its final name, so that it can be claimed even if the
         program is killed in the block.

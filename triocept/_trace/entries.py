@@ -117,12 +117,13 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     """Path of the file."""
     line: int | None = None
-    """Line number, from 1; None if the gap is at the end of the file, or is about the whole file."""
+    """Line number, from 1; None if the gap is at the end of the file, or concerns the whole file."""
     rollout: str | None = None
     """Id of the rollout with the gap; None if unknown."""
     run: str = ""
     call: str | None = None
-    """Id of the call with the gap (its turn has the same id); None if the gap is not about a single call."""
+    """Id of the call that the gap concerns (the call's turn has the same id). None if the gap concerns more than one
+    call."""
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"

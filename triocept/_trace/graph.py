@@ -56,7 +56,7 @@ mark."""
 class Sent(Generic[T]):
     """The messages of a conversation as the agent sent them last.
 
-    `known` contains the caller's value for each message.
+    `known` contains, for each message, the value that the caller of `Recent.go_on` has appended (for example a node).
     """
 
     messages: tuple[Message, ...]
@@ -64,7 +64,7 @@ class Sent(Generic[T]):
 
 
 class Recent(Generic[T]):
-    """The latest conversations, at most eight. `go_on` finds the conversation that a new call continues."""
+    """The latest conversations of an agent, at most eight. `go_on` finds the conversation that a new call continues."""
 
     def __init__(self) -> None:
         self._latest: list[Sent[T]] = []
@@ -113,8 +113,8 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 ROOT = 0
 """Node of an empty conversation, from which all other nodes descend."""
 _BROKEN = 8
-"""Maximum broken answers to one call in memory, so that their joined content is recognized. (Agents that join broken
-answers send fewer retries.)"""
+"""Maximum broken answers to one call that stay in memory, so that their joined content is recognized in later calls.
+(Agents that join broken answers send fewer retries.)"""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -123,7 +123,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Graph:
-    """The turns that were added and, for each turn, the turn that it continues.
+    """The graph of the turns that were added: for each turn, the turn that it continues.
 
     A node represents a sequence of messages: the messages of a conversation, from the first message to any later
     message. Equal sequences have the same node.
@@ -134,11 +134,11 @@ class Graph:
         """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """For each node that represents a call's messages with their answer: the latest such answer."""
+        """For each node that represents the messages of a call, followed by its answer: the latest such answer."""
         self._asked: dict[int, _Answer] = {}
-        """For each node that represents a call's messages: the latest answer to such a call."""
+        """For each node with a call's messages: the latest answer to a call with these messages."""
         self._broken: dict[int, list[Message]] = {}
-        """For each node that represents a call's messages: the broken answers to such calls."""
+        """For each node with a call's messages: the broken answers to calls with these messages."""
 
     def add(self, turn: Turn, node: int) -> None:
         """Add a turn. `node` represents the messages of its request."""
@@ -173,15 +173,16 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """Store `mine` as the answer for `node`, unless it is broken and the stored answer is complete."""
+    """Store `mine` as the answer for `node`, except if `mine` is broken and the stored answer is complete."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 
 
 class _Nodes:
-    """The tree of all conversations.
+    """The nodes of the graph: a tree of all conversations.
 
-    Each node adds to the messages of its parent one message, or several consecutive messages of the model.
+    Compared with its parent, each node has one further message, or several further messages that the model wrote in a
+    row.
     """
 
     def __init__(self) -> None:
@@ -189,16 +190,16 @@ class _Nodes:
         """For each node: True if its last message is from the model."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """Each child node. The dict's key is the parent node and the number (see `_numbers`) of the message that the
-        child adds."""
+        """For each child node: its number. The dict's key consists of the parent node and the number (see `_numbers`)
+        of the message that the child adds."""
         self._numbers: dict[bytes, int] = {}
         """A number for each distinct message key (see `message_key`)."""
         self._known: dict[int, tuple[Message, int]] = {}
         """Number of the key of each message object, by Python's `id`. The dict keeps the message object alive, so that
         the object's `id` stays unique."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """For consecutive messages of the model that are joined into one message: the number of the joined message's
-        key. The dict's key is the tuple of the single messages' numbers."""
+        """For each sequence of the model's messages that is joined into one message: the number (see `_numbers`) of the
+        joined message's key. The dict's key is the tuple of the single messages' numbers."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
         """For each node: content of the latest answer to its messages, and the number of the answer's key."""
         self._recent: Recent[int] = Recent()
@@ -258,7 +259,10 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """Return the number of the key of `run`, the model's messages after this node, joined into one message."""
+        """Return the number (see `_numbers`) of the key of the message into which the messages `run` are joined.
+
+        The model wrote the messages `run` after the messages of `node`.
+        """
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:

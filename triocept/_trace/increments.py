@@ -15,7 +15,8 @@ class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Lengths and times of the pieces of a streamed answer. The text of the pieces is in the parts of the answer."""
 
     runs: tuple[tuple[int, int], ...]
-    """Runs of consecutive pieces of one part, as (index of the part, number of pieces): `((0, 40), (1, 3))`."""
+    """Groups of consecutive pieces that belong to one part, as (index of the part, number of pieces): `((0, 40), (1,
+    3))`."""
     lengths: tuple[int, ...]
     """Number of characters of each piece (of a text, or of a tool call's arguments)."""
     waits: tuple[int, ...]

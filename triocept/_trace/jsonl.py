@@ -1,4 +1,4 @@
-"""`JSONLRecorder`, which writes the trace file. The module `lines` describes the format."""
+"""The class `JSONLRecorder`, which writes trace files. The module `lines` describes their format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The byte ranges of a rollout's lines in a file that may contain other rollouts, too."""
+    """The position of a rollout's lines in a file: their byte ranges.
+
+    Lines of other rollouts may be between these ranges.
+    """
 
     ranges: tuple[tuple[int, int], ...]
     """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
@@ -158,9 +161,10 @@ class JSONLRecorder:
 
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
-    """Return the place of a trace's lines in the recorder's file; None if the recorder has written none of these lines.
+    """Return the position of a trace's lines in the recorder's file.
 
-    The place of a sealed rollout is known only while the program has a reference to the rollout's trace.
+    Return None if the recorder has written no line of this trace. The position of a sealed rollout is known only while
+    the program has a reference to the rollout's trace.
     """
     run = recorder._known((trace.rollout, trace.run))
     if run is None or not run.ranges:

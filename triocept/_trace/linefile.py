@@ -33,10 +33,10 @@ _HEAD = 256
 """Number of bytes, from the start of the last written block, that stay in memory. These bytes contain the ids of the
 rollout and its run, so they identify the file."""
 _PATIENCE = 4
-"""Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, a
-newline is written, which may add an empty line to the file."""
+"""Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, this
+program writes a newline, which may result in an empty line."""
 _process = os.getpid()
-"""Id of this process. The id is cached, because `os.getpid` is a system call."""
+"""Id of this process, by which a forked process is noticed. The id is cached, because `os.getpid` is a system call."""
 
 
 def _forked() -> None:
@@ -66,8 +66,8 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """Number of different files opened at the path so far. When it increases, the current file may lack earlier
-        lines."""
+        """Number of different files opened at the path so far. When this number increases, a new file was opened, which
+        may lack earlier lines."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._pid = 0
@@ -78,12 +78,13 @@ class LineFile:
         self._size: int | None = None
         """Size of the file in bytes, if it was checked since the last write; else None."""
         self._last = (0, b"")
-        """Offset and first bytes of the block that this object wrote last. If the file was truncated and has grown
-        again, it contains other bytes at this offset."""
+        """Offset and first bytes of the block that this object wrote last. If the file does not contain these bytes at
+        this offset any more, it was truncated and has grown again."""
         self.whole_lines = 0
         """Number of complete lines that the last `append` wrote before it raised an OSError."""
         self.extent = (0, 0)
-        """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be between them."""
+        """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be in this range,
+        too."""
         self._end: int | None = None
         """Offset after this object's last complete write; None if unknown. If the file still ends at this offset, its
         last line is complete."""
@@ -170,9 +171,9 @@ class LineFile:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """Write `lines`. Return the number of their bytes that are in the file as complete lines.
+        """Write `lines`. Return how many of their bytes are now in the file as complete lines.
 
-        A line that lacks only its newline counts as complete, because the next write begins with a newline.
+        A line also counts as complete if only its newline is missing, because the next write begins with a newline.
         """
         end, self._size = self._size, None
         if end is None:
@@ -190,7 +191,7 @@ class LineFile:
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Return True if `fd` is the file of this object's last write, and still contains the lines of that write."""
+        """Return True if `fd` is the file of the last write, and still contains the lines of this write."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size
@@ -211,7 +212,7 @@ def _ends_whole(fd: int) -> bool:
     """Return True if the file is empty, or ends with a complete line.
 
     While another program writes, the file may end without a newline for a moment. So this function first makes an empty
-    write: it returns only after the other write (Linux locks the file for each write).
+    write, which returns only after the other program's write has ended (Linux locks the file for each write).
     """
     for _ in range(_PATIENCE):
         size = os.lseek(fd, 0, os.SEEK_END)

@@ -110,7 +110,7 @@ class BlobLine(_Line, frozen=True, kw_only=True, tag="blob"):
     digest: str
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     same: int | msgspec.UnsetType = msgspec.UNSET
-    """Number of the earlier blob with the same value, which this line does not repeat."""
+    """Number of an earlier blob with the same value. This line then contains no value."""
 
 
 class IntentLine(_Line, frozen=True, kw_only=True, tag="intent"):
@@ -148,7 +148,10 @@ class ScoreLine(_Line, frozen=True, kw_only=True, tag="score"):
 
 
 class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
-    """Line that records the end of the rollout, the numbers of records that the file must contain, and the chain."""
+    """Line that records the end of the rollout.
+
+    It contains the numbers of records that the file must contain, and the chain.
+    """
 
     intents: int
     turns: int
@@ -160,7 +163,7 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
 
 
 class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
-    """Line of this format whose content this version of triocept cannot read.
+    """A line of this format that belongs to the chain, but whose content this version of triocept cannot read.
 
     Only the line's place in the chain (`seq` and `prev`) is verified.
     """
@@ -188,22 +191,22 @@ BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """Bytes that are not a line of this format."""
+    """Bytes in a trace file that are not a line of this format."""
 
     why: str
     version: int = 0
-    """Format version of a line that another version of triocept wrote; 0 for bytes that are not such a line."""
+    """Format version of a line that another version of triocept wrote; 0 if the bytes are not such a line."""
     cut: bool = False
     """True if the file ends within these bytes, without a newline: a program was killed during a write, or is still
     writing."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A readable line."""
+    """A readable line of a trace file, with its bytes."""
 
     line: Line | OtherLine
     data: memoryview
-    """Bytes of the line without its newline, from which the chain is computed."""
+    """Bytes of the line without its newline. The chain is computed from these bytes."""
 
 
 Piece: TypeAlias = Found | Unreadable
@@ -252,8 +255,8 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 def lines_between(data: bytes) -> Iterator[Piece]:
     """Yield the pieces in the bytes between two newlines: a line, unreadable bytes, or both.
 
-    Both occur if a program was killed while it wrote a line: the next line, from another program, may follow the first
-    part of that line without a newline. An empty line yields no piece.
+    Unreadable bytes and a line occur together if a program was killed during a write, and another program then appended
+    a line without a newline before it. An empty line yields no piece.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():

@@ -14,7 +14,7 @@ _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """The messages of a conversation that are recorded so far, and their numbers."""
+    """The messages of one conversation that were recorded so far, and the numbers of their blobs."""
 
     __slots__ = ("digests", "given", "inexact", "items", "ranges")
 
@@ -22,7 +22,8 @@ class Conversation:
         self.given: tuple[Message, ...] = ()
         """The messages of the latest call of the conversation."""
         self.inexact: list[int] = []
-        """Indices of the messages that may equal a message with another encoding (see `Said.is_exact`)."""
+        """Indexes of the messages that could be equal by `==` to a message with another JSON encoding (see
+        `Said.is_exact`)."""
         self.items = items
         """The `Said` object of each message. Equal messages share one object."""
         self.ranges = ranges
@@ -71,7 +72,7 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A distinct message.
+    """A message of the rollout; equal messages are one `Said`.
 
     The content of a message is written to the file once, even if an agent sends the message many times.
     """
@@ -79,7 +80,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
     message: Message
     digest: bytes
     value: bytes | None
-    """The message as JSON; None after the first blob line that contains the message was made."""
+    """The message as JSON. None after the message's first blob line was made, because the JSON is no longer needed."""
     number: int = -1
     """Number of the message's first blob (the line in the file that contains the message); -1 if the message has no
     blob yet."""
@@ -89,14 +90,14 @@ class Said(msgspec.Struct, eq=False, gc=False):
 
 
 class Numbering:
-    """Numbers for the messages of a rollout.
+    """Assigns numbers to the messages of a rollout.
 
     New messages get consecutive numbers, so that a growing conversation consists of few ranges.
 
-    A message that a conversation contains twice gets two numbers, because with one number each later turn would have
-    two more ranges. The latest conversations stay in memory, so that a call takes time only for its new messages, even
-    if conversations alternate. Messages are equal if their digests are equal; an identical object is recognized without
-    its digest.
+    If a conversation contains a message twice, the message gets two numbers. With only one number, each later turn
+    would have two more ranges. The latest conversations stay in memory, so that a call takes time only for its new
+    messages, even if conversations alternate. Messages are equal if their digests are equal. For an identical object,
+    no digest is computed.
     """
 
     def __init__(self) -> None:
@@ -139,10 +140,10 @@ class Numbering:
         return conversation
 
     def _take(self, items: list[Said]) -> Conversation:
-        """Return the recent conversation that `items` continue, and remove it from the recent conversations.
+        """Return the recent conversation that `items` continue. Remove this conversation from the recent conversations.
 
-        If `items` continue no recent conversation, return a new conversation: the longest beginning of `items` that a
-        recent conversation shares.
+        If `items` continue no recent conversation, return a new conversation. It consists of the longest beginning that
+        `items` have in common with a recent conversation.
         """
         most, best = 0, None
         for known in reversed(self._recent):

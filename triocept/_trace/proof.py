@@ -58,7 +58,7 @@ class RangedConversation(Generic[T]):
     ends: list[int]
     """For each range: the number of the conversation's messages up to the end of this range."""
     values: list[T]
-    """The value for each message. `RecentRanges` makes it with its function `make`."""
+    """The value for each message. `RecentRanges` calls its function `make` to get this value."""
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
@@ -82,11 +82,13 @@ class RecentRanges(Generic[T]):
         """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
-        """Return the conversation that consists of the messages with these numbers. New messages get values by `make`.
+        """Return the conversation that consists of the messages with the numbers in `ranges`.
+
+        New messages get values by `make`.
 
         Raises:
-            KeyError: no message has one of these numbers. The values of the messages before this number stay in memory,
-                so that a long damaged range is not computed again for each call.
+            KeyError: no message has one of these numbers. The values of the messages before the missing number stay in
+                memory. So a long range with such a number is not computed again for each call.
         """
         known, same, head = self._best(ranges)
         if head >= len(known.values) - _CHANGED:  # otherwise it leaves a conversation that may continue
@@ -109,7 +111,7 @@ class RecentRanges(Generic[T]):
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
         """Return the kept conversation with the longest common beginning with `ranges`, or a new conversation.
 
-        Return, too, the length of this beginning: the number of complete ranges, and the number of messages.
+        Also return the length of this common beginning as two numbers: its complete ranges, and its messages.
         """
         best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
@@ -161,7 +163,7 @@ class Unfit(Exception):
 
 
 class Proof:
-    """Verification of the lines of one rollout in one file.
+    """Verification of the lines of one rollout in one file, line by line.
 
     Args:
         rollout, run: id and run of the rollout.
@@ -175,7 +177,7 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """Line number, in the file, of the rollout's latest line, without lines that came too late."""
+        """Line number, in the file, of the rollout's latest line. Lines that came too late do not count."""
         self._missed: list[tuple[int, int]] = []
         """Numbers (`seq`) of the lines that were missing when a later line was read, as half-open ranges."""
         self._opened = False
@@ -245,7 +247,7 @@ class Proof:
         self._take_gap(Gap(name=name, message=message, call=call, **place))
 
     def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
-        """Continue the chain with a line.
+        """Verify that `line` continues the chain, and add it to the chain.
 
         If the line's `prev` is not the chain so far, report a gap, and continue from this `prev`.
         """
@@ -270,7 +272,9 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a late line was reported as missing before, and False if it repeats an earlier line.
+        """Return True if the late line was reported as missing before.
+
+        Return False if the line repeats an earlier line.
 
         In both cases, report a gap.
         """

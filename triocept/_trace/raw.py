@@ -15,8 +15,8 @@ from .._util.checks import check_choice, check_count, check_mapping, check_numbe
 from .._util.figures import counted
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""The way in which a raw answer ends: as HTTP requires (`whole`), by a close or a reset of the connection, or with a
-connection that stays open while no more bytes are sent (`stall`)."""
+"""Way in which a raw answer ends. `whole`: as HTTP requires. `close`, `reset`: the connection is closed or reset.
+`stall`: the connection stays open, but no more bytes are sent."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
 """Framing of a raw answer's body, which shows where the body ends. `none`: the answer has no head. `own`: the server
 adds the framing. `length`, `chunked`: the program's headers define the framing. `close`: the body ends when the
@@ -53,7 +53,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """Pairs, one for each piece of the body: the pause in seconds before the piece, and the piece.
+        """The pieces of the body, as pairs: the pause in seconds before the piece, and the piece.
 
         For a pause at the end, the piece is empty.
         """
@@ -114,7 +114,7 @@ def given_raw(
 
 
 def is_made_on_the_way(body: object) -> bool:
-    """Return True if the pieces of a body are generated while the body is sent, as by a generator or async iterable.
+    """Return True if the pieces of `body` are generated while it is sent, for example by a generator.
 
     Raises:
         TypeError: `body` is neither bytes nor an iterable.
@@ -127,7 +127,6 @@ def is_made_on_the_way(body: object) -> bool:
 
 
 def check_size(size: int, most: int | None) -> None:
-    """Raise ValueError if a body of `size` bytes is larger than `most`."""
     if most is not None and size > most:
         raise ValueError(f"body has {size} bytes, but an answer may have at most {most} bytes")
 

@@ -56,11 +56,11 @@ Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 _FOREIGN = "this line does not belong to a triocept trace"
 _HEAD = 1024 * 1024
-"""Bytes of a file to read for a description of its content."""
+"""Maximum bytes of a file that are read for a description of its content."""
 _SHOWN = 40
-"""Maximum characters to show of a file that is not a trace file."""
+"""Maximum characters of a file's first line that an error shows if the file is not a trace file."""
 _KEYS = 5
-"""Maximum keys to show of a file that is a JSON object."""
+"""Maximum keys that an error shows of a file that contains a JSON object."""
 MOST_WARNINGS = 100
 """Maximum warnings for one file. (In a file of another format, each line causes a warning.)"""
 
@@ -99,7 +99,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
 
 class Damages:
-    """The errors about unreadable lines, up to a maximum, and the number of further errors.
+    """Errors about unreadable lines, up to a maximum number. Further errors are only counted.
 
     Args:
         most: maximum errors kept; None means a hundred.
@@ -123,7 +123,7 @@ class Damages:
         return kept
 
     def raise_if_all(self, traces: int, path: str | os.PathLike[str]) -> None:
-        """Raise an error if errors were added, and the file at `path` gave no trace (`traces` is 0)."""
+        """Raise an error if errors were added, and the file at `path` contains no trace (`traces` is 0)."""
         if self.errors and not traces:
             raise error_of_all(self.errors, path)
 
@@ -243,16 +243,16 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Remove a rollout that has no further lines, and return its trace; None if the rollout is unknown."""
+        """Remove a rollout that has no further lines, and return its trace. Return None if the rollout is unknown."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
     def trace(self, key: Key) -> Trace:
-        """Return the trace of a rollout as read so far."""
+        """Return the trace of a rollout, with the records that were read so far."""
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent (the line written when a call begins) of a call whose turn has not been read yet.
+        """Return the intent (the line written when a call begins) of the call `call`, whose turn was not read yet.
 
         Return None if the call is unknown, or if some of its messages are missing.
         """
@@ -266,7 +266,7 @@ class TraceReader:
 
 
 class _Run:
-    """The trace of one rollout, and the state that is needed to read the rollout's further lines."""
+    """The trace of one rollout, and the state for reading further lines of this rollout."""
 
     def __init__(self, rollout: str, run: str, path: str, prices: Mapping[str, Price] | None) -> None:
         self.trace = Trace(rollout, run=run, prices=prices)
@@ -329,7 +329,10 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace after the rollout's last line. If no line is missing, the trace is sealed (complete)."""
+        """Return the trace, after all lines of the rollout were read.
+
+        If no line is missing, the trace is sealed (complete).
+        """
         proof = self.proof
         proof.end()
         for intent in self.intents.values():
@@ -361,7 +364,7 @@ def _intent(
     count: int,
     tools: tuple[Tool, ...],
 ) -> Intent:
-    """Return the intent of a line. The intent's messages are the first `count` messages of `conversation`."""
+    """Return the intent that `line` records. The intent's messages are the first `count` messages of `conversation`."""
     request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
     return entry_of(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 
@@ -388,6 +391,9 @@ def score_of(line: ScoreLine) -> Score:
 
 
 def entry_of(kind: type[E], line: Line, **more: Any) -> E:
-    """Return the entry that a line contains. `more` contains the entry's fields whose names differ in the line."""
+    """Return the entry that a line contains.
+
+    `more` contains fields whose names in the line differ from those in the entry.
+    """
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

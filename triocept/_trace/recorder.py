@@ -29,7 +29,7 @@ class Recorder(Protocol):
     async def aclose(self) -> None:
         """Release files and connections after the endpoint has stopped.
 
-        If the recorder is used again after this call, `record` must open the files and connections again.
+        A program may use the recorder again after this call. Then `record` must open the files and connections again.
         """
 
 
@@ -62,15 +62,15 @@ class EntryRecorder(Protocol):
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder with the method `aopen` is opened before an agent runs, so that its errors are reported early."""
+    """A recorder with the method `aopen` is opened before an agent runs, so that its errors come early."""
 
     async def aopen(self) -> None:
         """Open the recorder. The body of the endpoint or rollout begins only after this method returns.
 
         Exceptions propagate to the code that opens the endpoint or the rollout.
 
-        The method is called for each endpoint and each rollout, so the recorder may already be open. The call may be
-        cancelled.
+        The method is called for each endpoint and each rollout, so the recorder may already be open. A cancellation may
+        interrupt the call.
         """
 
 

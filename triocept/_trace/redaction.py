@@ -58,22 +58,22 @@ _NO_TEXT = frozenset(
         *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
     ]
 )
-"""Names of JSON members that contain a kind or an id, not a text."""
+"""Names of JSON members whose values are kinds or ids, so that they are not searched for texts."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Names of JSON members that contain JSON of the program or its tools. Every string in such JSON is a text, even if its
-member's name is in `_NO_TEXT`."""
+"""Names of JSON members whose values come from the program or its tools. Every string in such a value is a text, even
+if a member with a name in `_NO_TEXT` contains it."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
-"""If an object has one of these members, its `data` is base64."""
+"""Names of JSON members. If an object has one of them, the object's member `data` is base64."""
 _JOINED = 64 * 1024
-"""Maximum characters of a message whose texts are joined and searched in one step. For a longer message, joining its
-texts takes longer than a search of each text."""
+"""Maximum characters of a message for which all texts are joined, and searched in one step. For a longer message,
+joining its texts takes longer than a search of each text."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
 
 @final
 class Redaction:
-    """Definition of the texts that are removed from all records. Keys in use are removed even without a `Redaction`.
+    """Defines the texts that are removed from all records. Keys in use are removed even without a `Redaction`.
 
     Args:
         patterns: regular expressions; each match is replaced by `[redacted]`.
@@ -127,7 +127,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """Return `text` after the removal by the patterns, the function and (if set) `known_keys`."""
+        """Return `text` without the texts that match the patterns, the function and (if set) `known_keys`."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:
@@ -142,7 +142,9 @@ class Redaction:
 
 
 class Redactor:
-    """Redactor of the records of one rollout. The redactor keeps the original texts, which `as_given` restores.
+    """Removes keys and other texts from the records of one rollout.
+
+    The redactor keeps the original texts, which `as_given` restores.
 
     Args:
         redaction: the program's redaction; if None, only keys in use are removed.
@@ -153,23 +155,24 @@ class Redactor:
         self._redaction = redaction
         self._keys = keys
         self._looked: tuple[object, ...] = (self,)
-        """The fields (without messages) of the request that was searched last, and the keys that were in use at that
-        time."""
+        """The fields (without messages) of the last searched request, and the keys that were in use during that
+        search."""
         self._said = b""
-        """JSON of the mutable fields of the request that was searched last. A handler may change these fields in place,
-        because requests share their objects."""
+        """JSON of those fields of the last searched request that a handler could change in place. (Requests share these
+        objects.)"""
         self._tools: tuple[Tool, ...] = ()
-        """The tools of the request that was searched last. They are not searched again if another field changes."""
+        """The tools of the last searched request. They are searched again only if they change."""
         self._clean_tools: tuple[Tool, ...] = ()
-        """The same tools, redacted."""
+        """The redacted form of `_tools`."""
         self._rest: Request | None = None
-        """The last request without its messages, redacted; None if these fields contained no text to redact."""
+        """The redacted form of the last searched request, without messages; None if these fields contained no text to
+        redact."""
         self._failed = False
         """True after the program's redaction raised an exception. From then on, no text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Redacted requests in which more than the messages was redacted, each with the original request without its
-        messages. The dict's key is Python's `id` of the redacted request."""
+        """For each redacted request in which other fields than the messages were redacted: the redacted request, and
+        the original without messages. The dict's key is Python's `id` of the redacted request."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
         """For each turn whose answer or notes were redacted, by the turn's id: the original answer and notes."""
 
@@ -209,7 +212,7 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """Return the redacted turn. Before, the caller must replace the turn's request by the redacted request."""
+        """Return the redacted turn. The caller must first replace the turn's request by the redacted request."""
         response = None if turn.response is None else self.response(turn.response)
         agent = turn.agent and self._text(turn.agent)
         if (response is turn.response and agent == turn.agent) and not (
@@ -245,7 +248,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a recorded turn with its original request, answer and notes, as they were before the redaction."""
+        """Return a recorded turn with its original request, answer and notes, in place of the redacted ones."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -267,7 +270,7 @@ class Redactor:
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """Return the redacted entry. Before, the caller must redact the request in an intent."""
+        """Return the redacted entry. If the entry is an intent, the caller must first redact its request."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
@@ -313,8 +316,8 @@ class Redactor:
     def _raw(self, raw: RawResponse) -> RawResponse:
         """Return the redacted raw answer.
 
-        If the program has a `Redaction`, the body is left out. If a body contained a key, its pieces are joined into
-        one piece.
+        If the program has a `Redaction`, the body is left out. If the body contained a key, its pieces are joined into
+        one piece, because several pieces may contain parts of the key.
         """
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
@@ -355,8 +358,8 @@ class Redactor:
         """
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
-        """Values to redact. For each: its container, its index there, its member name, and a flag. The flag is True if
-        every string in the container is a text."""
+        """Values that are still to be redacted. Each item contains the value's container, its index in the container,
+        the name of its member, and True if every string in the value is a text."""
         while todo:
             into, at, name, given = todo.pop()
             match into[at]:
@@ -433,7 +436,7 @@ def _is_keyless_json(value: object) -> bool:
 
 
 def _is_keyless(noun: Message | Response) -> bool:
-    """Return True if a message or an answer consists of texts and parts with texts, and contains no key.
+    """Return True if `noun` consists only of texts, and of parts with texts, and contains no key.
 
     The search does not encode the texts as JSON. (If a text with non-ASCII characters is encoded, Python keeps the
     encoded bytes for the lifetime of the text, which doubles its memory.)

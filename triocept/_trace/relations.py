@@ -59,8 +59,8 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     turn: str | None = None
     """Id of the related earlier turn; None if the turn begins a conversation and its origin is unknown."""
     call: int | None = None
-    """For a sub-agent: the index, from 0, of the tool call that started it among the tool calls in the answer of
-    `turn`. None if unknown."""
+    """For a sub-agent: the tool call that started it, as an index from 0 among the tool calls in the answer of `turn`.
+    None if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,15 +80,15 @@ class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LAUNCHES = 64
-"""Number of latest tool calls that are searched for the call that started a sub-agent. A sub-agent begins soon after
-that call."""
+"""Number of latest tool calls among which the call that started a sub-agent is searched. A sub-agent begins soon after
+this call."""
 _LONG = 16
 """Minimum characters of a task that is searched within the text of a message. A shorter task must equal the whole text.
 """
 
 
 class Launch:
-    """A tool call that may have started a sub-agent."""
+    """A tool call that possibly started a sub-agent."""
 
     def __init__(self, turn: str, number: int, call: ToolCall) -> None:
         self.turn = turn
@@ -100,7 +100,7 @@ class Launch:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """All texts in the call's arguments, the longest first. One of these texts may be the sub-agent's task."""
+        """All texts in the call's arguments, the longest first. One of them may be the task of a sub-agent."""
         try:
             found = texts_in(self._call.parsed())
         except DialectError:
@@ -109,7 +109,7 @@ class Launch:
 
 
 class Launches:
-    """The latest tool calls, each of which may have started a sub-agent."""
+    """The latest tool calls. Each of them has possibly started a sub-agent."""
 
     def __init__(self) -> None:
         self._kept: deque[Launch] = deque(maxlen=_LAUNCHES)
@@ -120,7 +120,7 @@ class Launches:
             self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
 
     def of(self, request: Request) -> Launch | None:
-        """Return the tool call that started the conversation with the first request `request`, and mark it as used.
+        """Return the tool call that started the conversation whose first request is `request`, and mark it as used.
 
         Return None if no argument of the latest tool calls is a task that the request contains.
         """
@@ -149,7 +149,7 @@ class Launches:
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts about a turn that do not change with later turns."""
+    """Facts about a turn that later turns do not change."""
 
     turn: str
     place: Place
@@ -163,7 +163,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     def relation(self, conversation: Conversation, aside: str | None) -> Relation:
         """Return the turn's relation to earlier turns.
 
-        `aside` is the id of the turn to which this turn is related if it is a side call and continues no turn.
+        `aside`: id of the turn to which this turn is related if this turn is a side call and continues no turn.
         """
         parent = self.place.parent
         if self.again is not None:
@@ -222,7 +222,7 @@ class Relations:
         """Return a dict from the id of each turn to its relation. `conversations` maps these ids to conversations."""
         found: dict[str, Relation] = {}
         at: dict[str, str] = {}
-        """For each conversation, by its id: id of its latest turn among the turns before the current one."""
+        """For each conversation, by its id: the id of its latest turn so far, while the loop goes through the turns."""
         for fact in self._facts:
             conversation = conversations[fact.turn]
             aside = at.get(conversation.id) or at.get(conversation.parent or "")

@@ -75,7 +75,7 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     stopped: str | None
     """Reason why the rollout was stopped, such as the limit that was reached; None if the rollout was not stopped."""
     turns: int
-    """Number of turns in the trace."""
+    """Number of turns in the rollout's trace."""
 
 
 class AgentStarted(_Event, frozen=True, kw_only=True):
@@ -149,8 +149,8 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
     part: int
     """Index of the part in the answer, from 0; 0 for raw bytes."""
     text: str = ""
-    """Text to append to the part; empty for raw bytes and `other`. If the piece ends with characters that may be the
-    start of a key, these characters are in the next piece. With a `Redaction`, each part is one piece, sent when the
+    """Text to append to the part; empty for raw bytes and `other`. If a piece ends with characters that could be the
+    start of a key, the next piece contains these characters. With a `Redaction`, each part is one piece, sent when the
     part is complete."""
     call: str = ""
     """Id of the tool call, in the call's first piece; otherwise empty."""
@@ -182,7 +182,7 @@ class DecisionMade(_Event, frozen=True, kw_only=True):
     asked: int
     """Number of the `DecisionAsked` event about the same tool call. (The ids of two tool calls may be equal.)"""
     decision: Decided
-    """The decision, its time, and the policy or the person that made it."""
+    """The decision, with its time and the name of the policy or person that made it."""
 
 
 class TurnSettled(_Event, frozen=True, kw_only=True):

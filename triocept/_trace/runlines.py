@@ -58,7 +58,7 @@ _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """The chain after some line of a rollout, and the number of lines of each kind up to this line."""
+    """The chain after one line of a rollout, and the number of lines of each kind up to this line."""
 
     chain: bytes
     seq: int = 0
@@ -87,7 +87,7 @@ class _Written(msgspec.Struct, gc=False):
 
 
 class RunLines:
-    """The lines of one rollout in one file.
+    """The lines of one rollout in one file: the written lines, and the block that is written next.
 
     Args:
         opening: record of the start of the rollout.
@@ -100,12 +100,14 @@ class RunLines:
         self.number = number
         self.sealed: bool = before is not None and before.sealed
         self.ranges: list[tuple[int, int]] = []
-        """Byte ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
+        """Byte ranges of the rollout's lines in the file, in order; lines of other rollouts may be between these
+        ranges."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
         """`_written`: the chain and counts of the lines in the file. `_last`: the chain and counts after the lines of
         the block, which is not written yet."""
         self._elsewhere: Elsewhere | None = None
-        """Counts of the rollout's records in earlier files; None if this is the first file."""
+        """For each kind of record: the number of the rollout's records in earlier files. None if this is the first
+        file."""
         if before is not None:
             last, earlier = before._written, before._elsewhere or Elsewhere(0, 0, 0)
             self._elsewhere = Elsewhere(
@@ -114,7 +116,7 @@ class RunLines:
         self._block: list[bytes] = []
         names = (_value_bytes(opening.rollout), _value_bytes(opening.run))
         self._start = b'"version":%d,"rollout":%b,"run":%b,"seq":' % (VERSION, *names)
-        """The first members of each line, after `type` and up to the name `seq`."""
+        """The bytes of each line after `type`, up to the name `seq`: the first members are the same in all lines."""
         self._numbering = Numbering()
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
         """Lists of tools, each with its digest. The index is the number of the list's blob."""
@@ -123,7 +125,7 @@ class RunLines:
         self._intents: dict[str, int] = {}
         """Number of each intent whose turn has no line yet, by the call's id."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
-        """Members of the first seal. Further seals, which follow late scores, have the same members."""
+        """Members of the first seal line. Each late score is followed by another seal line with the same members."""
 
     @property
     def digest(self) -> str:
@@ -156,7 +158,7 @@ class RunLines:
                 ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
-        """Remove the intents and lists of tools of the last block that were not written to the file."""
+        """Forget the intents and lists of tools in the last block that were not written to the file."""
         intents, tools = self._written.intents, self._written.tools
         self._intents = {call: number for call, number in self._intents.items() if number < intents}
         del self._tools[tools:]
@@ -257,7 +259,7 @@ class RunLines:
             last.messages = number + 1
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
-        """Return the number of the blob that contains these tools. If the file has no such blob yet, add one."""
+        """Return the number of the blob that contains the tools `tools`. If the file has no such blob yet, add one."""
         number = self._tools_by_id.get(id(tools))
         if number is not None:
             return number
@@ -274,9 +276,9 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """Return the members that every line begins with.
+        """Return the members at the beginning of every line.
 
-        The lines of intents, turns and messages do not use this method: they are formatted directly, in half the time.
+        Lines of intents, turns and messages are made without this method: direct formatting takes half the time.
         """
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}

@@ -57,9 +57,9 @@ class Search:
         self._count = 0
 
     def add(self, turns: Sequence[Turn]) -> None:
-        """Add the turns that earlier calls of this method did not add.
+        """Add the turns at the end of `turns` that earlier calls of this method did not add.
 
-        `turns` must begin with the turns that were passed to the previous call of this method.
+        `turns` must begin with all turns that the previous call got.
         """
         for turn in turns[self._count :]:
             new = self._new[turn.id] = []

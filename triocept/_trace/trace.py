@@ -34,7 +34,7 @@ class Turns(Sequence[Turn]):
         self._turns: list[Turn | Callable[[], Turn]] = []
 
     def append(self, turn: Turn | Callable[[], Turn]) -> None:
-        """Add a turn, or a function that makes it."""
+        """Add a turn, or a function that makes the turn on first use."""
         self._turns.append(turn)
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class Derived:
         return tuple([turn for turn in turns if self._search.has(turn, wanted.text)])
 
     def _known(self) -> Conversations:
-        """Add all turns that were not added yet to the conversations, and return the conversations."""
+        """Add the turns that are not in `_conversations` yet, and return `_conversations`."""
         known = self._conversations
         for number in range(len(known), len(self._turns)):
             turn = self._turns[number]
@@ -452,13 +452,12 @@ class Trace:
 
 
 class TraceWriter:
-    """Writer of a trace. Every change of a trace is made by its writer."""
+    """Writer of one trace. Every change of a trace is made by its writer."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Return the conversation of a turn. The turn may be a call that has no outcome yet."""
         return self.trace._derived.conversation_of(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
@@ -511,7 +510,7 @@ class TraceWriter:
                 trace._scores[recorded.name] = recorded.value
 
     def add_later(self, call: str, make: Callable[[], Turn]) -> None:
-        """Add the turn of the call with the id `call`. `make` creates the turn on first use."""
+        """Add the turn of the call with the id `call`. When the turn is first read, `make` creates it."""
         self.trace._turns.append(make)
         self.trace._pending.pop(call, None)
 
@@ -547,7 +546,7 @@ class TraceWriter:
         return time.time() if found is None else found
 
     def prove(self, digest: str) -> None:
-        """Store the digest of the seal that was written to the trace's file."""
+        """Store `digest`, the digest of the seal that a recorder wrote to the trace's file."""
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
@@ -574,7 +573,7 @@ def _restored(
     scores: Mapping[str, float],
     state: Mapping[str, Any],
 ) -> Trace:
-    """Return a trace with this content, for `pickle` and `copy`."""
+    """Return a trace with this content. `pickle` and `copy` call this function."""
     trace = Trace(rollout, run=run, branch=branch, opening=opening)
     for turn in turns:
         trace._turns.append(turn)

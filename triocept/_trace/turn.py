@@ -85,7 +85,7 @@ DecisionKind: TypeAlias = Literal["approve", "modify", "reject", "answer", "term
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A decision about a tool call that the model has proposed."""
+    """Record of a decision about a tool call that the model has proposed."""
 
     call: str
     """Id of the call."""
@@ -130,13 +130,14 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """True if a connection of the agent waited for the answer when the exchange got its outcome. A turn is recorded
     before the last byte is sent, so it does not contain how much of the answer the agent received."""
     rewritten: bool = False
-    """True if an upstream sampled `tokens` for this call, but the program then answered the call with other content."""
+    """True if an upstream sampled `tokens` for this call, but the program answered the call with other content than the
+    upstream's."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about the tool calls of the model, in the order of the calls. Decisions of `open_rollout(gate=…)` are
-    made after the turn that proposed the calls. So they are in a later turn, whose request contains the tools' results.
-    """
+    made after the turn that proposed the calls. So these decisions are in a later turn: the turn whose request contains
+    the tools' results."""
     drafts: tuple[Draft, ...] = ()
     """Answers that one handler has read from another handler, in order. The agent did not get these answers, or got
     changed versions."""
@@ -161,7 +162,7 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A model call of the agent, and its outcome."""
+    """Record of a model call of the agent, and of its outcome."""
 
     id: str
     """Id of the call's exchange."""
@@ -202,7 +203,7 @@ ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", 
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call to a host service, and its outcome."""
+    """Record of a call to a host service, and of its outcome."""
 
     id: str
     rollout: str
@@ -225,7 +226,8 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     error: TurnError | None = None
     """Reason why the call was not answered; None if the outcome is `answered`."""
     turns: int = 0
-    """Number of turns in the trace when the call began, which shows its place among the model calls."""
+    """Number of turns in the trace when the service call began. By this number, the service call has its place among
+    the model calls."""
     started_at: float
     """Time when the call started, in seconds since the epoch."""
     duration: float

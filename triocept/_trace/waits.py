@@ -9,8 +9,8 @@ from .turn import Turn
 def waited(turn: Turn) -> float:
     """Return the seconds of a turn's duration for which it waited for decisions of policies or people.
 
-    The decisions about the calls of one answer are made at the same time, so only the longest decision is counted.
-    Decisions about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and are not counted.
+    The decisions about the calls of one answer are made concurrently, so only the longest of them is counted. Decisions
+    about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and are not counted.
     """
     if not turn.decisions:
         return 0.0

@@ -44,7 +44,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 class WireLog:
-    """The parts of a call that were recorded so far. `view` makes the `WireView` from these parts.
+    """The log of one call's HTTP traffic, with the parts that were recorded so far. `view` makes a `WireView` from it.
 
     Args:
         method, url, headers: parts of the request, without keys.
@@ -56,8 +56,7 @@ class WireLog:
         self.headers: dict[str, str] = dict(headers)
         self.body = b""
         self.closed: bool = False
-        """True if the whole answer was recorded in advance, so that bytes that are sent later are not recorded again.
-        """
+        """True if the whole answer was recorded in advance. Bytes that are sent after that are not recorded again."""
         self._status: int | None = None
         self._answer_headers: dict[str, str] = {}
         self._answer: list[bytes] = []

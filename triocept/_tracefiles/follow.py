@@ -25,8 +25,8 @@ INTERVAL = 0.1
 """Seconds between two attempts to read new lines of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Number of bytes, from the start of the latest line, that are kept to recognize the file: they include the line's run,
-number and chain."""
+"""Number of bytes from the start of the latest line that are kept. They identify the file, because they contain the
+line's run, number and chain."""
 
 
 def iter_traces(
@@ -65,7 +65,7 @@ def iter_traces(
 
 @final
 class TraceStream:
-    """The traces in a file, as an iterable made by `iter_traces`. Each iteration begins at the start of the file."""
+    """An iterable of the traces in a file, made by `iter_traces`. Each iteration begins at the start of the file."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Issue the warnings `words`. As their origin, show the line of the user's code that iterates."""
+    """Issue the warnings `words`. Each warning names, as its origin, the line of the user's code that iterates."""
     texts = words[:]
     words.clear()
     for text in texts:
@@ -162,8 +162,8 @@ class GrowingTraces:
         self._prices = prices
         tail = _Tail(path, self._begin)
         self.read = tail.read
-        """Function that returns the lines that were added to the file since the function was last called. It may be
-        called in a thread."""
+        """Function that returns the lines that were added to the file since the function was last called. The function
+        may be called in a thread."""
         self.close = tail.close
         self._begin()
 
@@ -179,7 +179,7 @@ class GrowingTraces:
         return []
 
     def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
-        """Process `data`, the bytes of a line; yield the line and its trace. After a rollout's seal, yield only scores.
+        """Process `data`, the bytes of a line. Yield the line and its trace; after a rollout's seal, yield only scores.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -208,7 +208,7 @@ class GrowingTraces:
     def intent(self, line: IntentLine) -> Intent | None:
         """Return the intent in an added line; None if the file lacks a part of the call's request.
 
-        The method must be called before the file has the turn of this call.
+        Call this method before the turn of this call is read from the file.
         """
         return self._reader.intent(key_of(line), line.call)
 
@@ -220,11 +220,11 @@ class GrowingTraces:
 
 @final
 class _Tail:
-    """A file that may grow, and the position up to which it was read.
+    """A file that may grow, with the position up to which the file was read.
 
-    The file stays open, so that it is read to its end even if it is moved away. It is unbuffered, because a buffer
-    could still contain bytes that a truncation has removed. The function `begin` is called each time when the file is
-    read from its beginning.
+    The file stays open, so that it is read to its end even if it is moved away. It is opened without a buffer, because
+    a buffer could still contain bytes that were removed by a truncation. The function `begin` is called whenever the
+    file is read from its beginning.
     """
 
     def __init__(self, path: str | os.PathLike[str], begin: Callable[[], object]) -> None:
@@ -254,7 +254,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file was truncated, and so no longer contains the lines that were read."""
+        """Return True if the file was truncated, so that it no longer contains the lines that were read."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -267,7 +267,7 @@ class _Tail:
         )
 
     def _read(self) -> list[bytes]:
-        """Return the next complete lines of the open file; an empty list at its end."""
+        """Return the next complete lines of the open file; an empty list at the file's end."""
         while self._file is not None:
             data = self._file.read(_CHUNK)
             if self._is_cut():  # checked after the read: the data may be from before or after the cut

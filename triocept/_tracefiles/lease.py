@@ -6,8 +6,8 @@ Rules:
    given back.
 2. A lease does not wait until another lease releases the lock of a file. It reads the directory's modification time
    every 0.1 s, which takes a microsecond. It lists the directory when this time has changed, and every 30 s. While
-   other processes or leases have claimed files, it lists the directory every second, because the death of a process
-   does not change this time.
+   other processes or leases have claimed files, it lists the directory every second, because the modification time does
+   not change when another process dies and its locks are released.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until a lease again tries to claim files that other processes or leases had claimed."""
+"""Seconds until a lease tries again to claim files, if other processes or leases had claimed them."""
 ALL = 30.0
-"""Seconds after which the directory is listed even if its modification time is unchanged: another machine, whose clock
-differs, may have set this time."""
+"""Maximum seconds between two listings of the directory. The directory is listed then even if its modification time is
+unchanged, because another machine with a different clock may have set this time."""
 _COARSE = 1_000_000_000
-"""If two changes of a directory are less than this number of nanoseconds apart, its modification time may be the same.
-"""
+"""If two changes of a directory are less than this number of nanoseconds apart, both may leave the same modification
+time."""
 
 
 @final
@@ -54,8 +54,8 @@ class TraceLease:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """Traces and their claims, by Python's `id` of the trace. While the trace is being read, by that of the claim.
-        """
+        """Each leased trace with its claim, by Python's `id` of the trace. While a trace is still being read, its claim
+        is stored under Python's `id` of the claim."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
         """Modification time that the directory had at the last listing; None if the directory must be listed again."""
@@ -118,7 +118,10 @@ class TraceLease:
             del self._claims[id(trace)]
 
     async def _take(self, path: Path) -> Trace | None:
-        """Claim the file at `path`, and return its trace. Return None if another lease has it, or if it is damaged."""
+        """Claim the file at `path`, and return its trace.
+
+        Return None if another lease has the file, or if the file is damaged.
+        """
         claim = Claim.of(path)
         if claim is None:
             self._others = True

@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLEAN_UP = 10.0
-"""Seconds for the clean-up of a cancelled call, before it is cancelled again."""
+"""Seconds that the clean-up of a cancelled call may take before the call is cancelled again."""
 
 
 @protected_context
@@ -65,7 +65,7 @@ class AsyncioThread:
         self._end: asyncio.Event | None = None
         self._stopped = False
         self._ready = trio.Event()
-        """Set when the loop runs, or could not be started."""
+        """Set when the loop runs, or when its start has failed."""
         self._error: Exception | None = None
 
     @trio.lowlevel.enable_ki_protection

@@ -88,7 +88,10 @@ def check_url(url: str, *, whose: str) -> str:
 
 
 def usable(url: str, *, whose: str) -> str:
-    """Check a tunnel's URL as `check_url` does, and return it. Raise TunnelError if agents cannot use the URL."""
+    """Check a tunnel's URL as `check_url` does, and return it.
+
+    Raise TunnelError if agents cannot use the URL.
+    """
     try:
         return check_url(url, whose=whose)
     except ValueError as exc:
@@ -108,7 +111,8 @@ def check_host(name: str, *, whose: str) -> str:
     """Return `name` if it is a host's name or address.
 
     Raises:
-        TypeError, ValueError: `name` is neither. The error's text begins with `whose`, which names its source.
+        TypeError, ValueError: `name` is neither. The error's text begins with `whose`, which names the source of
+            `name`.
     """
     check_str(whose, name)
     if not re.fullmatch(
@@ -121,12 +125,11 @@ def check_host(name: str, *, whose: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """Return the host in the form that a URL requires: an IPv6 address is put in brackets."""
+    """Return the host in the form in which a URL contains it: an IPv6 address in brackets."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
 def lost(url: str, why: object) -> TunnelError:
-    """Return the error for a tunnel that has died."""
     return TunnelError(f"the tunnel at {url} has ended: {why}")
 
 

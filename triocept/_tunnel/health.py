@@ -38,7 +38,7 @@ BODY_SHOWN = 200
 BODY_READ = 64 * 1024
 """Maximum bytes of an answer that are read; the endpoint's answer has 80 bytes."""
 FIRST_PAUSE = 0.5
-"""Seconds between two checks before the first answer."""
+"""Seconds between two checks of a new URL, until its first correct answer."""
 
 
 class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
@@ -62,7 +62,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     as long."""
     max_back_off: float = 30.0
     patience: float = 60.0
-    """Seconds of downtime after which a URL counts as lost for its rollouts, even if it works again later."""
+    """Seconds after which the URL of a tunnel that is down counts as lost for its rollouts, even if it works again
+    later."""
     verify: ssl.SSLContext | bool = True
     """Certificates to trust for an https URL. True: certificates of the usual authorities. An `ssl.SSLContext`: the
     certificates that it accepts. False: any certificate."""
@@ -108,11 +109,11 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 
 @final
 class Supervisor:
-    """The supervisor that keeps the tunnel of one endpoint open.
+    """Keeps the tunnel of one endpoint open.
 
-    `host` is the host under which this machine reaches the endpoint. `endpoint_id` is the id that the endpoint's
-    `/health` returns. If `health` is None, no requests are sent to the URL to check it. `on_lost` is called with a URL
-    that counts as lost, and the reason; `on_change` is called when the tunnel comes up or goes down.
+    `host` is the host name or address by which this machine reaches the endpoint. `endpoint_id` is the id that the
+    endpoint's `/health` returns. If `health` is None, the URL is not checked by requests. `on_lost` is called with a
+    URL that counts as lost, and the reason; `on_change` is called when the tunnel comes up or goes down.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that worked. Agents may still use this URL. None after `on_lost` was called for this URL."""
+        """The tunnel's last URL that worked. Agents may still use this URL. None after `on_lost` was called for this
+        URL."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
@@ -206,7 +208,7 @@ class Supervisor:
                 )  # many endpoints lose their tunnels at once
 
     async def _hold(self, up: Callable[[str], None]) -> None:
-        """Open the tunnel once, and watch it until it dies."""
+        """Open the tunnel once, call `up` with its URL when it works, and watch it until it dies."""
         error: TunnelError | None = None
         async with self._open(previous=self._last) as given:
             try:
@@ -246,7 +248,7 @@ class Supervisor:
         ) from error
 
     async def _check(self, client: httpx2.AsyncClient, url: str) -> None:
-        """Check the URL periodically. Raise TunnelError when the tunnel is dead."""
+        """Send checks to the URL, again and again. Raise TunnelError when the tunnel counts as dead."""
         failures = 0
         while True:
             await trio.sleep(self._health.interval)
@@ -293,7 +295,7 @@ class Supervisor:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the exception's text. If this text is empty, return the text of the exception's cause.
+    """Return the text of an exception. If this text is empty, return the text of the exception's cause.
 
     The HTTP client's error for an untrusted certificate has an empty text.
     """

@@ -36,7 +36,7 @@ from .base import Scheme, Tunnel, lost
 log = logging.getLogger("triocept.tunnel")
 
 STARTS_PER_MINUTE = 512
-"""Maximum starts per minute. This is the service's limit for one token, according to verifiers 0.3.1
+"""Maximum starts per minute. This is the limit of the service for each API token, according to verifiers 0.3.1
 (v1/interception/tunnel/prime.py)."""
 TRIES = 4
 FIRST_PAUSE = 1.0
@@ -44,14 +44,15 @@ FIRST_PAUSE = 1.0
 LOOK_PAUSE = 0.1
 """Seconds between two checks of `frpc`, as in the package itself."""
 FIRST_LOOK_PAUSE = 0.02
-"""Seconds between two checks until `frpc` is connected. For at most this time, `frpc` is not registered with the
-watcher."""
+"""Seconds between two checks until `frpc` is connected. This is the maximum time for which a new `frpc` is not yet
+registered with the watcher."""
 REGISTER_PATIENCE = 2.0
-"""Seconds for which a cancelled start waits for the service's answer, in order to delete the registration."""
+"""Seconds for which a cancelled start waits for the service's answer. Without the answer, it could not delete the
+registration."""
 STOP_TIMEOUT = 10.0
 """Maximum seconds to end `frpc` and to delete the registration. (Without this limit, the package might take 100 s.)"""
 CLOSE_TIMEOUT = 1.0
-"""Seconds for which a pipe of a dead `frpc` is still read."""
+"""Maximum seconds for which the output pipe of a dead `frpc` is read."""
 
 
 @final
@@ -178,8 +179,8 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """All `frpc` processes so far. The list keeps these processes because the package does not close their pipes.
-        """
+        """All `frpc` processes that the package has started. They are kept in order to close their pipes, which the
+        package does not do."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -187,7 +188,7 @@ class _Client:
         self._looking = trio.CancelScope(shield=True)
 
     async def start(self, make: Callable[[], Any]) -> str:
-        """Register and connect the tunnel, and return the URL. Cancellation: the start in progress is ended."""
+        """Register the tunnel, connect it, and return its URL. Cancellation: also ends a start that is in progress."""
         await self._watcher.register(self._token)
         url = await self._loop.call(partial(self._register, make))
         self._up = True
@@ -217,7 +218,7 @@ class _Client:
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """Register each `frpc` process with the watcher, and restart `frpc` when it dies, until `stop` is called."""
+        """Register each new `frpc` process with the watcher, and restart `frpc` if it dies, until `stop` is called."""
         with self._looking:
             while True:
                 self._register_frpc()

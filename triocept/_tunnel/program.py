@@ -106,7 +106,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait until the program prints a matching line, and return "". If it prints no such line, return the reason."""
+    """Wait until the program prints a matching line, and return "". If it does not, return the reason as a text."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -134,7 +134,7 @@ def _ending(process: AgentProcess) -> str:
 
 @final
 class Output:
-    """The output of a program, line by line. The last lines are kept."""
+    """Searches the output of a program line by line. The last lines are kept for the text of an error."""
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
         self.found = ""
@@ -170,7 +170,7 @@ class Output:
 
 
 class _Stream:
-    """The writer of one output stream of the program. Its method `write` is called in a worker thread."""
+    """The writer of one output stream of the program. Worker threads call its method `write`."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -180,7 +180,7 @@ class _Stream:
         trio.from_thread.run_sync(self._feed, data)
 
     def end(self) -> None:
-        """Pass on the text after the last complete line, because the stream has ended."""
+        """Pass on the last, incomplete line, because the stream has ended."""
         self._feed(b"\n")
 
     def _feed(self, data: bytes) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
-"""Query parameters of the agent that are not forwarded. Google's clients may send the API key as `key`. The other
-parameters select the framing of a stream, which triocept selects itself."""
+"""Query parameters of the agent that are not forwarded. Google's clients may send the API key as `key`. `alt` and
+`$alt` select the framing of a stream, which triocept selects itself."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ MAX_WORDS = 4000
 """Maximum characters of a refusal's text that are searched for a number. The number is limited because each of several
 patterns searches the whole text."""
 MAX_MODELS = 256
-"""Maximum number of models for which a learned maximum is stored, because an agent may send any number of model
-names."""
+"""Maximum number of models for which a learned maximum is stored. It is limited because an agent may send any number of
+model names."""
 
 _N = r"(\d[\d,]*)"
 _OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded
@@ -45,11 +45,12 @@ _WINDOW = [  # patterns with the size of the window, and the tokens of the promp
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
 Places: TypeAlias = Sequence[tuple[str, ...]]
-"""Paths of the fields of a JSON body that request a number of output tokens, in the form of `Dialect.caps`."""
+"""The fields of a JSON body that request a number of output tokens. Each field is given by its path, as in
+`Dialect.caps`."""
 
 
 class Ceiling:
-    """The maximum output tokens of calls to one upstream: a configured maximum, and a learned one for each model."""
+    """The maximum output tokens of calls to one upstream: a configured maximum, and for each model a learned one."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -61,7 +62,7 @@ class Ceiling:
     def of(self, model: str, prompt: int) -> int | None:
         """Return the learned maximum of output tokens for a prompt of about `prompt` tokens.
 
-        Return None if no maximum was learned for the model.
+        Return None if no maximum was learned for this model.
         """
         found = [self.outputs[model]] if model in self.outputs else []
         if model in self.windows:  # an estimate may be too low by a third
@@ -90,13 +91,13 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of output tokens that a JSON body requests. Return None if it requests no number."""
+    """Return the number of output tokens that the body `document` requests; None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
 
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
-    """Return a request's JSON body, changed so that it requests at most `most` output tokens.
+    """Return `document`, the JSON body of a request, changed so that it requests at most `most` output tokens.
 
     If `always` is True, a body that does not request a number is changed, too, so that it requests `most` tokens.
     """

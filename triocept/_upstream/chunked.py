@@ -19,9 +19,9 @@ class ChunkedDecoder:
         self.ended = False
         """True if the last chunk has arrived, including the trailers after it."""
         self.rest = b""
-        """Received bytes that are not decoded yet. Once the body has ended: the bytes after the body."""
+        """Received bytes that are not decoded yet. When the body has ended, these are the bytes after the body."""
         self.fault: str | None = None
-        """Description of the error that follows the decoded bytes. None if no error was found."""
+        """Description of the error in the bytes after those that were decoded. None if no error was found."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived

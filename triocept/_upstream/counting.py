@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .transport import ProviderClient
 
 SECONDS = 10.0
-"""Maximum seconds for a count. The agent is waiting, and an estimate is immediately available."""
+"""Maximum seconds to wait for the provider's count. The agent is waiting, and an estimate is immediately available."""
 _ABSENT = frozenset({400, 403, 404, 405, 422, 501})
 
 
@@ -64,7 +64,7 @@ class Counter:
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
         """Send `call`, and return the decoded JSON body of the response.
 
-        Return None if the call fails or is not supported.
+        Return None if the call fails, or the provider does not support it.
         """
         if call.address in self._absent:
             return None

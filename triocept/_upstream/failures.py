@@ -26,9 +26,9 @@ MAX_ERROR = 1024 * 1024
 """Maximum bytes of an error's body that are read."""
 _SHOWN = 200
 _NOWHERE = frozenset({404, 405})
-"""Statuses that servers usually return if the base URL is wrong."""
+"""Statuses that servers usually return for a path that does not exist, for example because the base URL is wrong."""
 _ERRORS = ("error", "detail", "message")
-"""Field names. Each error document of a dialect, of FastAPI or of SGLang has at least one of these fields."""
+"""Names of fields, at least one of which is in every error document of a dialect, of FastAPI or of SGLang."""
 _TAGS = re.compile(
     r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
@@ -90,9 +90,9 @@ class Reader:
         return error
 
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """Return an error that the provider itself sent, completed with the response's body and headers.
+        """Complete `error`, which the provider itself has sent, with the response's body and headers, and return it.
 
-        The agent gets the body unchanged only if the body contains an error. A body without an error may be an answer
+        The agent gets the body unchanged only if it contains an error, because a body without an error may be an answer
         with an unknown stop reason.
         """
         text = error.body or _text(body)

@@ -25,7 +25,7 @@ _UP = frozenset(
 )
 _UP_PREFIXES = ("x-claude-code-", "x-codex-", "x-stainless-")
 _UP_ANYWHERE = frozenset({"traceparent", "tracestate", "baggage", "x-request-id"})
-"""Headers that are also forwarded to a provider of another dialect."""
+"""Names of headers that are forwarded even if the provider's dialect is not the agent's."""
 
 _DOWN = frozenset(
     {
@@ -41,7 +41,7 @@ _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the keys in the headers that the program adds to each call, without a scheme such as `Bearer`."""
+    """Return the keys in `headers`, which the program adds to each call. A scheme such as `Bearer` is removed."""
     return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 

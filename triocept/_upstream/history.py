@@ -49,7 +49,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
-    """Return the agent's request with `upstream`'s own reasoning restored and other upstreams' reasoning removed."""
+    """Return the request with the reasoning of `upstream` restored, and without the reasoning of other upstreams."""
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
     messages: list[Message] = []
@@ -74,10 +74,10 @@ class _Index:
     def __init__(self) -> None:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
-        """The turn that contains a tool call, by the tool call's id."""
+        """For each tool call, by its id: the turn that contains it."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns of one upstream with equal texts and calls. The dict's keys are a hash of text and calls, and the
-        upstream's name."""
+        """Turns of one upstream whose answers have equal texts and calls. The dict's key consists of a hash of text and
+        calls, and the upstream's name."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
@@ -88,10 +88,11 @@ class _Index:
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return `run`, consecutive messages of one role, with the assistant's messages as this upstream wrote them.
+        """Return the messages `run`, all of one role, with those of the assistant as `upstream` has written them.
 
-        A message is returned unchanged if no recorded answer matches it, or if the agent has changed it. Several
-        messages may belong to one answer: Google's SDK sends each increment back as a separate message.
+        A message is returned unchanged if no recorded answer of the upstream matches it, or if the agent has changed
+        its content. Several messages may belong to one answer: Google's SDK sends each increment back as a separate
+        message.
         """
         if run[0].role != "assistant":
             return run
@@ -137,7 +138,8 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """The turns by the number of messages in their request. Of several with the same number, the latest."""
+        """The turns, by the number of messages in their request. Of several turns with the same number, only the latest
+        is stored."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:
@@ -145,7 +147,7 @@ class _Alike:
         self._count += 1
 
     def at(self, place: int) -> Turn | None:
-        """Return the turn whose answer has the index `place` among the messages.
+        """Return the turn whose answer is at the index `place` in the list of messages.
 
         If only one turn is stored, return this turn for any index. If several turns are stored and none has this index,
         return None.
@@ -164,7 +166,7 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Return a hash.
+    """Return a hash of the texts and calls in a message.
 
     Messages with equal text and equal calls have equal hashes, even if the ids of the calls differ.
     """
@@ -193,10 +195,10 @@ def _as_written(response: Response, message: Message) -> Message | None:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """Return the message without other upstreams' signatures, and the number of reasoning parts that are unusable here.
+    """Return the message without other upstreams' signatures, and the number of parts that `upstream` cannot use.
 
-    The number includes the reasoning parts of other dialects. The returned message still contains these parts; they are
-    left out when the request is rendered.
+    The number counts reasoning parts, also of other dialects. The returned message still contains the parts of other
+    dialects; they are left out when the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

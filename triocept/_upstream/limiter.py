@@ -58,7 +58,10 @@ class Limiter:
             self._give()
 
     def _give(self) -> None:
-        """Give a released slot to the call that is next in line. If no call waits, the slot becomes free."""
+        """Pass a released slot to the waiting call that is next in the rotation.
+
+        If no call waits, the slot becomes free.
+        """
         if not self._waiting:
             self.held -= 1
             return

@@ -50,11 +50,13 @@ class Patience:
         self._try: trio.CancelScope | None = None
         self.scope: trio.CancelScope = trio.CancelScope(deadline=self._end)
         self.on_stop: Callable[[], object] = int
-        """A function that is called when the provider's answer is complete."""
+        """Function that is called when the provider's answer is complete."""
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit the time from the start of one try to the head of the answer. After the head, limit the silence.
+        """Limit the time from the start of one try to the head of its answer.
+
+        After the head, limit the provider's silence.
 
         Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """
@@ -72,7 +74,7 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """If `paused` is True, suspend the limit of silence, because the call does not wait for the provider.
+        """Suspend the limit of silence if `paused` is True, because the call then does not wait for the provider.
 
         If `paused` is False, start the limit of silence again.
         """
@@ -94,7 +96,7 @@ class Patience:
                 self._try.deadline = inf
 
     def release(self) -> None:
-        """Let the time limits run again after `hold`. The time of silence is counted again from zero."""
+        """Let the time limits run again after `hold`. The silence is then counted again from zero."""
         if self._held_at is None:
             return
         now = trio.current_time()

@@ -51,10 +51,10 @@ log = logging.getLogger("triocept.upstream")
 T = TypeVar("T")
 
 MAX_ABORTED = 8
-"""Maximum times that a call is sent again because its server aborted it for another program."""
+"""Maximum times that a call is sent again because its server has aborted it for a pause of another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
 """Dialects whose answers, if they are not streamed, always show that the server aborted them. In other dialects, vLLM
-and SGLang report no abort, or report it only for some models; an aborted answer then looks complete."""
+and SGLang report an abort never, or only for some models. An aborted answer then looks like a complete answer."""
 ROUTE_SECONDS = 60.0
 """Maximum seconds for one call to a server's route. (A call that pauses the server and waits for running calls has no
 limit.)"""
@@ -72,13 +72,13 @@ finished. `abort`: they are aborted, and sent again later."""
 
 @final
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """A pause of an upstream that is in effect."""
+    """The current pause of an upstream."""
 
     mode: PauseMode
     """The mode in effect. The mode is `wait` if `keep` was requested but the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
-    """The kind of server that was paused by its own routes; None if the server is not paused, and triocept only stops
-    sending calls to the server."""
+    """The kind of server that was paused by its own routes. None if the server itself is not paused, and triocept only
+    stops sending calls to it."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +96,9 @@ def routes_of(document: Json) -> Routes | None:
     """Return the routes for pauses that an OpenAPI document lists. Return None if it lists no known routes.
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
-    "SGLang for RL systems" in its documentation. `keep` and `wait` use SGLang's mode `retract`, in which SGLang
-    computes the kept calls again, so that its cache can be flushed. SGLang's weight updates flush the cache by default,
-    and this flush fails after the mode `in_place`.
+    "SGLang for RL systems" in its documentation. For the modes `keep` and `wait`, SGLang's mode `retract` is used:
+    SGLang computes the kept calls again later, so that its cache can be flushed. SGLang's weight updates flush the
+    cache by default, and this flush fails after the mode `in_place`.
     """
     paths = _object(document, "paths")
     if "/pause" in paths and "/resume" in paths:
@@ -141,18 +141,18 @@ class InFlight:
     ) -> None:
         self.patience: Patience = patience
         self.begun: Callable[[], bool] = begun
-        """A function that returns True if an agent has a part of the answer, so that the call cannot be sent again."""
+        """Function that returns True if the agent has a part of the answer, so that the call cannot be sent again."""
         self.version: str | None = version
         """Version of the weights when the call was sent."""
         self.stream: bool = stream
         self.kept: bool = False
         """True if the server kept the call during a pause."""
         self.over: trio.Event = trio.Event()
-        """An event that is set when the provider's answer is complete, or when the call has ended without an answer."""
+        """Event that is set when the provider's answer is complete, or when the call has ended without an answer."""
         self.scope: trio.CancelScope = trio.CancelScope()
 
     def keep(self) -> None:
-        """Stop the time limits of the call, because its server is paused."""
+        """Suspend the time limits of the call, because the server keeps the call during a pause."""
         self.kept = True
         self.patience.hold()
 
@@ -163,9 +163,9 @@ class Pauses:
 
     def __init__(self, requests: Requests, transport: ProviderClient, reader: Reader, dialect: str) -> None:
         self.version: str | None = None
-        """Version of the server's weights; None if unknown."""
+        """Version of the server's weights now; None if unknown."""
         self.aborts: int = 0
-        """Number of pauses so far that aborted calls."""
+        """Number of pauses, so far, that have aborted calls."""
         self._aborts_show = dialect in _SHOWN
         self._requests = requests
         self._transport = transport
@@ -173,19 +173,20 @@ class Pauses:
         self._routes: Routes | None = None
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
-        """An event that is set at the end of the pause; None if the upstream is not paused."""
+        """Event that is set at the end of the pause; None if the upstream is not paused."""
         self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
-        """The pause, the path and JSON body that start it, and the calls that were in flight when it began."""
+        """The current pause, the path and the JSON body of the request that starts it, and the calls in flight at its
+        beginning."""
         self._before: str | None = None
-        """Version of the weights when the pause began."""
+        """Version of the weights at the beginning of the pause."""
         self._beginning: trio.CancelScope | None = None
-        """The scope of a task that begins a pause; None if no task is beginning one."""
+        """The cancel scope of the task that is beginning a pause; None if no task is beginning one."""
 
     @asynccontextmanager
     async def in_flight(
         self, patience: Patience, begun: Callable[[], bool], *, stream: bool
     ) -> AsyncIterator[InFlight]:
-        """Wait while the upstream is paused. Then count the call as in flight while the body runs.
+        """Wait while the upstream is paused. Then run the body, and count the call as in flight while the body runs.
 
         Raises:
             UpstreamError: a pause has cancelled the body. The error has the code `abort`.
@@ -242,8 +243,8 @@ class Pauses:
         After a failure or a cancellation, the upstream is resumed.
 
         If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server. In
-        any other order, one upstream may pause the server, and another upstream may then wait for ever for its calls in
-        progress.
+        any other order, one upstream could pause the server while another upstream still waits for its calls in
+        progress, which then never end.
         """
         self._check_free()
         self._resumed = trio.Event()
@@ -272,7 +273,7 @@ class Pauses:
                     await call.over.wait()
 
     async def pause_server(self) -> Pause:
-        """Pause the server after `hold_calls`, if the server has a route for a pause.
+        """Pause the server, if it has a route for a pause. Call this method after `hold_calls`.
 
         After a failure, resume the upstream.
         """
@@ -289,7 +290,7 @@ class Pauses:
 
     @asynccontextmanager
     async def _or_resume(self) -> AsyncIterator[None]:
-        """Resume the upstream if the body fails, or the upstream is closed."""
+        """Resume the upstream if the body raises an exception, or if the upstream is closed while the body runs."""
         errors: list[BaseException] = []
         with keeping(errors):
             with trio.CancelScope() as self._beginning:
@@ -352,7 +353,7 @@ class Pauses:
     async def close(self) -> None:
         """Resume the upstream if the upstream is paused.
 
-        If a task is just beginning a pause, cancel it, so that this task resumes.
+        If a task is just beginning a pause, cancel this task. The task then resumes the upstream.
         """
         if self._beginning is not None and self._resumed is not None:
             self._beginning.cancel()
@@ -391,7 +392,7 @@ class Pauses:
     ) -> T:
         """Return the result of `attempt()`, which sends a call. If the server aborts the call, call `attempt` again.
 
-        `may_repeat` is called with the error of each aborted call, and returns False to raise the error.
+        `may_repeat` is called with the error of each aborted call. If it returns False, the error is raised.
         """
         aborts, others = self.aborts, 0
         while True:
@@ -437,7 +438,10 @@ def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
 
 
 def _object(document: Json, *path: str) -> Mapping[str, Json]:
-    """Return the object at a path in a JSON document. Return an empty dict if there is no object at this path."""
+    """Return the object at the path `path` of a JSON document.
+
+    If there is no object at this path, return an empty dict.
+    """
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, dict) else {}

@@ -22,7 +22,7 @@ from ..errors import DialectError
 LONG = 16
 """Minimum characters of a key that is also removed within a word. Providers' own keys have at least 32 characters."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
-"""Pattern of a string in a document that is known to be JSON."""
+"""Pattern of a string in a valid JSON document."""
 
 
 class Redaction:
@@ -61,5 +61,5 @@ class Redaction:
         return any(form in text for form in self._forms)
 
     def _may_be_in(self, text: str) -> bool:
-        """Return True if the text may contain the key, perhaps with JSON escapes."""
+        """Return True if `text` may contain the key, unchanged or with JSON escapes."""
         return bool(self._forms) and ("\\" in text or self._is_in(text))

@@ -78,7 +78,10 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """Return the received bytes after the last complete frame. A CR at the end of these bytes may end a frame."""
+        """Return the received bytes after the last complete frame.
+
+        If these bytes end with a CR, the CR may be the end of a frame.
+        """
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
@@ -112,17 +115,18 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure to raise after the last piece that `feed` has returned; None if no failure has occurred."""
+        """The failure that must be raised after the last piece that `feed` has returned. None if no failure has
+        occurred."""
         self.ended = False
-        """True if the piece that `last` returns contains the event that ends the answer."""
+        """True if the piece that `last` will return contains the event that ends the answer."""
 
     @property
     def ending(self) -> bool:
-        """True if the provider has sent the stop reason, so that only the end of the stream is missing."""
+        """True if the provider has sent the stop reason, so that nothing but the end of the stream is missing."""
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if `data` is clearly content within the answer, so that it can be sent before it is parsed."""
+        """Return True if `data` is certainly content within the answer, so that it can be sent before it is parsed."""
         return (
             self._begun
             and self._rewrite is None
@@ -134,10 +138,9 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Add received bytes, and return the piece that is now complete. Return None if no piece can be sent yet.
+        """Add received bytes, and return the next piece. Return None if no piece can be sent yet.
 
-        `passed` is True if the bytes were already sent to the agent. Such bytes are returned as a piece, whatever they
-        contain.
+        `passed` is True if the bytes were already sent to the agent. Such bytes are always returned as a piece.
 
         Raises:
             UpstreamError: the provider reports a failure.

@@ -167,7 +167,7 @@ class Requests:
         return self._call(request, document, self._session(rollout), "", names, prompt)
 
     def _session(self, rollout: str) -> dict[str, str]:
-        """Return a dict with the header that contains the rollout's id; empty if no such header is configured."""
+        """Return the header that contains the rollout's id, as a dict; empty if no such header is configured."""
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:

@@ -31,14 +31,14 @@ log = logging.getLogger("triocept.upstream")
 
 @final
 class Sessions:
-    """The rollouts that have called one upstream and so have a session at its router.
+    """The rollouts that have called one upstream, and so have a session at its router.
 
     Only `open_sessions` creates instances.
     """
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
         self.pauses: Pauses
-        """The object that sends the reports. The upstream sets this attribute."""
+        """The `Pauses` object of the upstream, by which the reports are sent. The upstream sets this attribute."""
         self._path = path
         self._nursery = nursery
         self._open: dict[RolloutState, None] = {}
@@ -66,7 +66,7 @@ class Sessions:
 
 @asynccontextmanager
 async def open_sessions(path: str) -> AsyncIterator[Sessions]:
-    """Yield the sessions of an upstream. At the end of the block, wait for the reports that are being sent."""
+    """Open the sessions of one upstream. At the end of the block, wait for the reports that are being sent."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:

@@ -65,7 +65,9 @@ class TappedBody:
         self._chunks = ChunkedDecoder()
 
     async def receive(self) -> bytes:
-        """Return more bytes of the body as they arrive, or empty bytes at its end. Cancellation: no bytes are lost.
+        """Wait for more bytes of the body, and return them. Return empty bytes at the end of the body.
+
+        Cancellation: no bytes are lost.
 
         Raises:
             httpcore2.RemoteProtocolError: the connection ended before the body had ended, or the chunks are invalid.
@@ -84,7 +86,7 @@ class TappedBody:
         return b""
 
     def conclude(self) -> bool:
-        """Pass an empty body to the HTTP parser, so that the connection can be reused.
+        """Let the HTTP parser read an empty body, so that the connection can be reused.
 
         Return False if the body was not read to its end, or if bytes follow it.
         """
@@ -161,7 +163,6 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return TappedBody(self, begun)
 
     def put_back(self, data: bytes) -> None:
-        """Store bytes that the next `read` will return."""
         self._ahead = data
 
     async def receive(self) -> bytes:
@@ -196,7 +197,8 @@ class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of any number of connections, as a transport for httpx2. Reading raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
-    connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`, only plain HTTP is possible.
+    connection. An idle connection stays open for `keepalive` seconds. Without `ssl_context`, only plain HTTP is
+    possible.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:
@@ -209,7 +211,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
         )
         self._pool = make(max_keepalive_connections=None)
         self._fresh = make(max_keepalive_connections=0)
-        """A pool that opens a new connection for each request."""
+        """Pool that keeps no idle connections, so that each request gets a new connection."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -231,7 +233,10 @@ class TappedPool(httpx2.AsyncBaseTransport):
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close every connection, even if closing one is interrupted. httpcore2 would leave the others open."""
+        """Close every connection, even if an exception interrupts the closing of one of them.
+
+        (httpcore2 alone would then leave the others open.)
+        """
         connections = [*self._pool.connections, *self._fresh.connections]
         closings = (connection.aclose for connection in connections)
         raise_all(await run_each(*closings, self._pool.aclose, self._fresh.aclose))

@@ -37,8 +37,8 @@ IDLE = 3.0
 """Seconds for which an idle connection stays open. Node and uvicorn close idle connections after 5 s, and no call
 should use a connection that is just closing."""
 DRAIN = 0.5
-"""Seconds that a call waits for the end of the body once the answer is complete, so that the connection can be
-reused."""
+"""Seconds that a call waits, once the answer is complete, for the end of the body, without which the connection cannot
+be reused."""
 
 
 class ProviderReply:
@@ -106,7 +106,7 @@ class ProviderReply:
                 pass
 
     async def aclose(self) -> None:
-        """End the use of the response. If its body was not read to the end, close the connection."""
+        """Finish the use of the response. If its body was not read to the end, close its connection."""
         try:
             if self._tapped is not None and self._tapped.conclude():
                 await anext(self._iterated(), b"")
@@ -244,7 +244,7 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
 
 
 def _cause(exc: BaseException | None, kind: type[E]) -> E | None:
-    """Return the exception of a kind that is a cause of `exc`; None if there is no such exception."""
+    """Return the exception of type `kind` among `exc` and its causes; None if there is none."""
     while exc is not None and not isinstance(exc, kind):
         exc = exc.__cause__ or exc.__context__
     return exc

@@ -80,7 +80,7 @@ log = logging.getLogger("triocept.upstream")
 CONNECT_TIMEOUT = 10.0
 """Maximum seconds for connecting to the provider, as in the SDKs that agents use."""
 MAX_LOWERED = 3
-"""Maximum times that a call is sent again with a smaller number of output tokens. vLLM may refuse a call twice: it
+"""Maximum times that a call is sent again with a smaller maximum of output tokens. vLLM may refuse a call twice: it
 first checks this number alone, and then the sum of this number and the prompt's tokens."""
 
 _PROBE = Request(
@@ -358,7 +358,9 @@ class Upstream:
         exchange: ExchangeState | None = None,
         begun: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[ProviderReply]:
-        """Send `call` and yield the provider's response. Retry a failed call as configured; if it still fails, raise.
+        """Send `call`, and yield the provider's response.
+
+        A failed call is retried as configured. If all tries fail, the last error is raised.
 
         `begun` returns True if a part of the answer was already used. In this case, the call cannot be sent again.
         """
@@ -415,7 +417,7 @@ class Upstream:
             raise
 
     def _note(self, call: ProviderRequest | None = None, reply: ProviderReply | None = None) -> Json:
-        """Return the note about the upstream and its request, for a turn."""
+        """Return the note for a turn that describes the upstream and its request to the provider."""
         note: dict[str, Json] = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
             note["model"] = self._model
@@ -427,7 +429,7 @@ class Upstream:
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
-        """Send a test call for one token, with a stream and a tool, and check the tokens in its answer."""
+        """Send a test call that requests one token, with a stream and a tool. Check the tokens in its answer."""
         try:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
@@ -530,9 +532,9 @@ class Upstream:
         *,
         same_dialect: bool,
     ) -> None:
-        """Send one piece of a stream to the agent.
+        """Send `piece`, one piece of a provider's stream, to the agent.
 
-        While the agent's connection is full, suspend the limit of silence.
+        While the agent's connection is full, the limit of the provider's silence does not run.
         """
         answer, patience = exchange.answer, reply.patience
         try:
@@ -557,7 +559,7 @@ class Upstream:
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
         """Return a whole answer, and its JSON body for the agent.
 
-        If the provider has sent a stream, although none was requested, return None as the body.
+        The body is None if the provider has sent a stream, although none was requested.
         """
         # transformers serve's Responses stream by default.
         if reply.media_type == self._codec.stream_types[0]:
@@ -593,7 +595,7 @@ class Upstream:
     ) -> None:
         """Fetch the token ids of a prompt that the server has sent as text.
 
-        If the calls fail, the trace lacks these ids.
+        If the calls fail, the turn lacks these ids.
 
         For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
         the server is called to render the messages once more. If this call fails, or if the two texts differ in more
@@ -607,7 +609,7 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """Call a route of the server other than a model call.
+        """Call a route of the server that is not a model call.
 
         Return the JSON object in the response, or {} on failure.
         """
@@ -622,10 +624,10 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """Return the pieces of a streamed answer. If the provider sent a whole answer, the whole answer is one piece.
+        """Return the pieces of a streamed answer. A whole answer of the provider is returned as one piece.
 
-        `own` is the exchange whose agent gets the provider's bytes unchanged. None means that the events are
-        translated.
+        `own` is the exchange whose agent gets the provider's bytes unchanged. None means that the agent's dialect
+        differs, so that the events are translated.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
@@ -646,12 +648,12 @@ class Upstream:
 
 
 def pauses_of(upstream: Upstream) -> Pauses:
-    """Return the `Pauses` of an upstream, for internal code that pauses several upstreams together."""
+    """Return the `Pauses` of an upstream. Internal code uses them to pause several upstreams together."""
     return upstream._pauses
 
 
 class _Whole:
-    """A whole answer that is read like a stream with one piece."""
+    """A whole answer, with the methods of `Pieces`: it is read like a stream with one piece."""
 
     def __init__(self, piece: Relayed) -> None:
         self._piece: Relayed | None = piece

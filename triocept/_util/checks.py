@@ -78,7 +78,7 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "choose one of") -> str:
-    """Return the end of an error about an unknown name: the most similar known name, or a list of all if none is."""
+    """Return the end of an error about an unknown name: the most similar known name, or a list of all known names."""
     near = get_close_matches(str(name), known, 1)
     return f"; did you mean {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
@@ -124,7 +124,7 @@ def check_number(
         positive: True if 0 is an error, too.
         negative: True if numbers below 0 are allowed.
         infinite: True if infinity is allowed. The documentation of the argument must then define what infinity means.
-        hint: end of the error about infinity: the value to use in place of infinity.
+        hint: text at the end of the error about infinity: it names the value to use in place of infinity.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {described(value)}")
@@ -145,7 +145,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON, or None."""
+    """Return a TypeError about the first of `fields` that `says` cannot encode; None if it can encode all of them."""
     for name, value in fields.items():
         try:
             says(value)
@@ -195,7 +195,7 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if a function's bytecode shows that it returns only constants, texts or new collections.
+    """Return True if the bytecode of a function shows that it returns only constants, texts or new collections.
 
     Such results cannot be awaited, so a function with such results is not async.
     """

@@ -149,7 +149,10 @@ def protected_methods(kind: type[T]) -> type[T]:
 
 
 def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-    """Call a user's function with KeyboardInterrupt enabled, except for methods that `protected_methods` protected."""
+    """Call a user's function with KeyboardInterrupt enabled.
+
+    A method that `protected_methods` has protected stays protected.
+    """
     # A bound method formats an error for each attribute that it lacks, even if `getattr` has a default.
     plain = getattr(function, "__func__", function)
     if getattr(plain, _PROTECTED, None) is True:

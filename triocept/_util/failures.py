@@ -17,7 +17,9 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Split `exc` into two exceptions: its cancellations, and all others. A part is None if it would be empty.
+    """Split `exc` into two exceptions: one with its cancellations, and one with its other exceptions.
+
+    A part is None if it would be empty.
 
     If `exc` is a group, each part is a group, too.
     """
@@ -27,7 +29,7 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception. If its `__str__` fails, return a text about that failure."""
+    """Return the text of an exception. If the exception's `__str__` fails, return a text about this failure."""
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
@@ -36,7 +38,7 @@ def text_of(error: BaseException) -> str:
 
 @contextmanager
 def keeping(errors: list[BaseException]) -> Iterator[None]:
-    """Catch the exception that the block raises, and append it to `errors`, for a later `raise_all`.
+    """Catch the exception that the `with` block raises, and append it to `errors`, for a later `raise_all`.
 
     Use this context manager around a nursery, so that the code after the nursery always runs. If a nursery is cancelled
     while it waits for its tasks, even for shielded tasks, it raises the cancellation.
@@ -49,7 +51,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Catch the exception that the block raises, and append it to `errors`. For a group, append each member."""
+    """Catch the exception that the `with` block raises, and append it to `errors`. Of a group, append each member."""
     try:
         yield
     except BaseException as exc:
@@ -83,10 +85,10 @@ def raise_all(errors: list[BaseException]) -> None:
 
 
 def _raise_as_it_is(error: BaseException) -> NoReturn:
-    """Raise an exception with its original context.
+    """Raise `error`, and keep its original context.
 
-    A plain `raise` would replace `__context__` by the exception that is being handled. If that is the cancellation of a
-    `with` body, it would be printed before the actual error.
+    A plain `raise` would replace its `__context__` by the exception that is being handled. If that exception is the
+    cancellation of a `with` body, the traceback would show the cancellation before the actual error.
     """
     context = error.__context__
     try:
@@ -97,7 +99,7 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return the members of `errors` that contain at least one single exception that is not part of `error`."""
+    """Return the exceptions in `errors`, without those that consist only of parts of `error`."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 

@@ -32,8 +32,8 @@ _FORMS = (
     ("xox", "[abprs]-[A-Za-z0-9-]{20,}", "[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}"),  # Slack
     ("eyJ", rf"{_ANY}{{10,}}{_JWT}", rf"{_ANY}{{10,400}}{_JWT}"),  # JSON web tokens
 )
-"""For each form: the beginning of a key, the pattern of the rest, and the stricter pattern if a letter precedes the
-key."""
+"""For each form: the beginning of a key, the pattern of the other characters, and the stricter pattern that applies
+directly after a letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
 """Pattern of a private key. A truncated key extends to the end of the text. If the first line is in quotes, the text
 only mentions a key, and the pattern does not match."""

@@ -10,7 +10,7 @@ from .checks import NamesItself, check_count, check_number
 KIB = 1024
 MIB = 1024 * KIB
 MOMENT = 0.25
-"""Seconds after a time limit, during which calls may still end, and received bytes are still read."""
+"""Seconds after a time limit during which calls may still end, and received bytes are still read."""
 MOMENT_TURNS = 10
 """Minimum iterations of the event loop after a time limit. These are enough to read a socket and parse a request's
 head."""
@@ -78,8 +78,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     decoded_bytes: int = 32 * MIB
     """Maximum decoded bytes of a compressed body (`Content-Encoding`). When exceeded: 413."""
     document_items: int = 1_000_000
-    """Maximum values in one JSON document. When exceeded: 413. A value takes 50 to 100 bytes of memory, though it may
-    have only 2 bytes in the body."""
+    """Maximum values in one JSON document. When exceeded: 413. A value takes 50 to 100 bytes of memory, although it can
+    have as few as 2 bytes in the body."""
     answer_bytes: int = 256 * MIB
     """Maximum bytes of one streamed answer that wait in memory until they are sent. Tool calls that are held back until
     the end of the answer count, too.

@@ -36,7 +36,7 @@ log = logging.getLogger("triocept.endpoint")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The place in the code that a thread is executing."""
+    """A line of code that a thread is executing."""
 
     function: str
     file: str
@@ -49,9 +49,9 @@ class _Heartbeat:
 
     since: float
     place: Place | None = None
-    """The place that blocks the loop, and so delays this heartbeat; None until the block was found."""
+    """The place in the code that blocks the loop, and so delays this heartbeat. None until this place was found."""
     reported: bool = False
-    """True if a caller already got an error about this block."""
+    """True if some caller has already got an error about this block of the loop."""
 
 
 class LoopWatch:
@@ -93,7 +93,7 @@ class LoopWatch:
         """
 
     def over(self, place: Place, seconds: float) -> None:
-        """Handle the end of the blocking call for which `found` was called. `over` runs in the loop.
+        """Handle the end of the blocking call for which `found` was called. `over` runs in the loop's thread.
 
         `over` is not called if a caller already got an error about the block.
 
@@ -109,9 +109,9 @@ class LoopWatch:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Call `found` when a heartbeat has waited for too many seconds and for too many inspections.
+        """Call `found` when a heartbeat is overdue: by its seconds, and by the number of inspections.
 
-        Seconds alone are not enough, because a process may be suspended, or get no time on a loaded machine.
+        Seconds alone do not suffice, because a process may be suspended, or get no time on a loaded machine.
         """
         looks = 0
         while not self._ended.wait(EVERY) and self._thread.is_alive():
@@ -145,7 +145,7 @@ class _LoggingWatch(LoopWatch):
     def __init__(self) -> None:
         super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
         self.users = 0
-        """Number of endpoints in the loop that use this detector."""
+        """Number of open endpoints in the loop that use this detector."""
         self._places: set[Place] = set()
 
     def found(self, place: Place) -> None:
@@ -183,7 +183,10 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost function of user code that `thread` runs, or the innermost function if none is user code."""
+    """Return the innermost function of user code that `thread` runs.
+
+    If it runs no user code, return the innermost function.
+    """
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"
@@ -196,7 +199,10 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of user code (not of triocept, a library or generated code) in a task, or None."""
+    """Return the innermost frame of user code in a task; None if there is none.
+
+    User code is neither triocept, nor a library, nor generated code.
+    """
     while frame is not None:
         code = frame.f_code
         if code.co_name == "unrolled_run" and code.co_filename.startswith(_TRIO):

@@ -42,7 +42,7 @@ _RARE = ("-", "_")
 """Characters that most keys contain, but base64 does not. A search for a single character is the fastest search."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
-an empty text, for a backslash that belongs to a letter written as its number."""
+an empty text, because the backslash may belong to a letter that is written as its number."""
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
 """Pattern of the names of environment variables that contain a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
@@ -67,8 +67,8 @@ class LiveKeys:
         self.escaped: tuple[re.Pattern[str], ...] = ()
         """Patterns of the keys that JSON may write in several forms. Few keys contain a character that JSON escapes."""
         self._by_rare: tuple[tuple[str, tuple[str, ...]], ...] = (("-", (OWN_TEXT,)),)
-        """The keys, and the prefix of triocept's own keys, by a rare character that they contain (an empty text if they
-        contain none)."""
+        """The keys, and the prefix of triocept's own keys, grouped by a rare character that they contain. The group of
+        the empty text contains keys without a rare character."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -106,7 +106,7 @@ class LiveKeys:
         self._by_rare = tuple([(rare, tuple(keys)) for rare, keys in by_rare.items()])
 
     def may_be_in(self, text: str) -> bool:
-        """Return False if a text contains no key, and True if it may contain a key.
+        """Return True if `text` may contain a key, and False if it certainly contains none.
 
         The method searches for each key separately, which takes about 0.4 ms in 5 MB. A regular expression for all keys
         would take 15 to 60 ms, and for many different keys a whole second.
@@ -134,10 +134,10 @@ class KeylessPieces:
     def __init__(self) -> None:
         self._held: list[str] = []
         self._in_word = False
-        """True if no text is returned before the next white space arrives."""
+        """True if no more text is returned before white space arrives."""
 
     def take(self, piece: str) -> str:
-        """Add a piece. Return the text before a possible incomplete key, without the complete keys."""
+        """Add a piece. Return the text up to a possible incomplete key, without the complete keys in it."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -147,15 +147,15 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the text that was not returned yet, without complete keys."""
+        """Return the text that was not returned yet, without the complete keys in it."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
 
 def _possible_key(text: str) -> tuple[int, bool]:
-    """Return the position in `text` at which an incomplete key may start.
+    """Return the position in `text` at which an incomplete key could start.
 
-    The second value is True if this key can end only at white space.
+    The second value is True if the key can end only at white space.
     """
     if "\\" in text or OWN_TEXT in text:
         word = max([found.end() for found in _space().finditer(text)], default=0)
@@ -177,7 +177,7 @@ def _possible_key(text: str) -> tuple[int, bool]:
 
 
 def _space() -> re.Pattern[str]:
-    """Return a pattern of white space that occurs in no key in use."""
+    """Return a pattern for white-space characters that no key in use contains."""
     return _LINE_END if any(" " in key for key in LIVE_KEYS.texts) else _SPACE
 
 
@@ -231,7 +231,10 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Return False if neither these bytes nor the JSON decoded from them contain a key. Return True if they may."""
+    """Return True if `data`, or the JSON decoded from it, may contain a key.
+
+    Return False if it certainly contains none.
+    """
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
@@ -241,7 +244,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Return the text without keys. Keys in which letters are escaped as numbers are not removed."""
+    """Return `text` without keys. A key in which letters are escaped as numbers is not removed."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:

@@ -17,7 +17,7 @@ import sys
 from typing import Final
 
 _PIECE: Final = 4096
-"""Maximum bytes of one write (a page): a writable pipe or terminal accepts this many bytes without blocking."""
+"""Maximum bytes of one write (a page). A pipe or terminal that is writable accepts this many bytes without blocking."""
 
 
 class Screen(io.TextIOBase):
@@ -30,7 +30,7 @@ class Screen(io.TextIOBase):
     def __init__(self, patience: float = 0) -> None:
         self._patience = patience
         self._missed = 0
-        """Number of dropped lines that were not reported yet."""
+        """Number of lost lines that were not reported yet."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -101,5 +101,8 @@ def all_visible(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print `text`, the last lines of a program, to standard error. Wait up to a second for a blocked terminal."""
+    """Print `text`, the last words of a program that ends, to standard error.
+
+    Wait up to a second for a blocked terminal.
+    """
     Screen(patience=1).write(visible(text, keep="\n\t") + "\n")

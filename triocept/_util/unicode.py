@@ -25,7 +25,7 @@ def mended_text(text: str) -> str:
 
 
 def mended(value: Any) -> Any:
-    """Return a JSON value with the surrogates in its texts and keys joined or replaced."""
+    """Return a JSON value in whose texts and keys all surrogates are joined or replaced."""
     if isinstance(value, str):
         return mended_text(value)
     if isinstance(value, dict):

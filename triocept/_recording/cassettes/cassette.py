@@ -52,7 +52,7 @@ from .request_form import key_of, normal_form, restored_form
 
 
 class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that a cassette contains, and its outcome."""
+    """A call in a cassette, with the outcome of the call."""
 
     number: int
     """Number of the call in the file; 0 if the call was recorded in this run and is not yet written."""
@@ -62,9 +62,9 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     """The dialect-neutral request, as it is compared. Numbers replace its ids, and hashes replace its images."""
     response: Response | None
-    """The answer; if it broke, the part that was sent. None if nothing was sent."""
+    """The answer; if the stream of the answer broke off, the part that was sent. None if nothing was sent."""
     error: str | None
-    """Reason why the call got no answer, or only a part of an answer; None if it was answered completely."""
+    """Reason why the call got no answer, or only a part of an answer; None if the call was answered completely."""
 
     def __str__(self) -> str:
         last = self.request.last
@@ -143,14 +143,15 @@ class Cassette:
         if self._was_there and not self._records_all:
             self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
-        """Recorded calls that have not yet answered a call of this run, by the key of their form (`key_of`)."""
+        """For each key of a request's form (`key_of`): the recorded calls with this form that have not yet answered a
+        call of this run."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in the order of their arrival. A call is None as long as it has no outcome, and
-        if its outcome cannot be recorded."""
+        """Calls recorded in this run, in the order of their arrival. An item is None if its call has no outcome yet, or
+        if the outcome cannot be recorded."""
         self._failed = False
         """True if a call had an outcome that cannot be recorded. The file is then not written."""
 
@@ -216,7 +217,7 @@ class Cassette:
         lines = Counter(lines_of(form))
 
         def share(number: int) -> float:
-            """Return the share of lines that the live call and recorded call `number` have in common, from 0 to 1.
+            """Return the share of lines, from 0 to 1, that the live call and the recorded call `number` have in common.
 
             The order of the lines is ignored to save time.
             """

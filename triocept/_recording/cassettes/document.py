@@ -80,7 +80,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the longest call in `before` whose messages are the first of `messages`; None if there is no such call."""
+    """Return the longest call in `before` whose messages are the beginning of `messages`; None if there is none."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -94,9 +94,9 @@ def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | No
 
 
 class _ToolNames:
-    """Names under which a document contains tools.
+    """The names under which the document of a cassette contains the tools of its calls.
 
-    If several tools have the same name, a number is appended to each of these names except the first.
+    If several tools have the same name, a number is appended to this name for each of them except the first.
     """
 
     def __init__(self) -> None:
@@ -159,9 +159,9 @@ def read_document(
 def _read_call(
     node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
 ) -> tuple[int, Request, Answer]:
-    """Return the number, the request and the answer of a call.
+    """Return the number, the request and the answer of the call that `node` describes.
 
-    `before`: the messages of all earlier calls, by number.
+    `before`: for each earlier call, by its number, all its messages.
     """
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
@@ -190,7 +190,9 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording. A call that is also in `old` keeps its number and its place in the order.
+    """Return the calls of a new recording.
+
+    A call that is also in `old` gets the number and the place that it has there.
 
     Args:
         old: calls of the previous recording.
@@ -220,7 +222,7 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """Return all calls of a file, followed by the calls of a recording that the file does not contain.
+    """Return all calls in `there`, followed by those calls of a recording that the file does not contain.
 
     Args:
         there: calls that the file contains now.
@@ -250,7 +252,7 @@ _HEAD = """\
 # triocept recorded these model calls and their answers. A later call with the same content gets the recorded answer.
 """
 _END = "..."
-"""The line that marks the end of a document in YAML."""
+"""Line that marks the end of a YAML document."""
 _PATIENCE = 5.0
 """Maximum seconds to wait for the lock of a folder. Normally, another writer holds the lock for milliseconds."""
 
@@ -289,7 +291,7 @@ def name_of_at_most(name: str, size: int) -> str:
 
 
 def check_place(path: Path) -> None:
-    """Raise OSError if no file can be written at `path`. It is called before any call is recorded."""
+    """Raise OSError if no file can be written at `path`. A cassette calls this function before it records a call."""
     folder = Path(os.path.realpath(path)).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -301,7 +303,9 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Create `folder` if it is missing. Lock it exclusively while the block runs, if the system supports locks.
+    """Create `folder` if it is missing, and lock it exclusively while the `with` block runs.
+
+    If the file system does not support locks, the folder is not locked.
 
     Raises:
         OSError: the folder cannot be created, or cannot be read.

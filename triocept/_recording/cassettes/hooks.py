@@ -30,7 +30,8 @@ Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 
 _NO_TEXT = frozenset({"call", "image", "audio", "file"})
-"""Keys in the form of a part whose values are not texts: a name, or the hash of an image, a sound or a file."""
+"""Keys of a part's form whose values `normalise_text` does not get, because they are not texts: the name of a call, and
+hashes of media."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:

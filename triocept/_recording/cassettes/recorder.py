@@ -34,8 +34,8 @@ from ..play import Answer, Failure, FailureKind, text_of
 _OF_A_KEY = frozenset({401, 403})
 """HTTP statuses with which a provider refuses a key: 401 and 403 (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'
-"""Text in Google's response to an unknown key. The response has status 400, and the text is in its detail
-ErrorInfo.reason."""
+"""Text that Google's response to an unknown key contains, in the field `reason` of its ErrorInfo. The status of this
+response is 400."""
 
 
 def unrecordable(
@@ -84,14 +84,17 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or has raised `error`; None if there is none."""
+    """Return the outcome of an exchange whose handler has ended; None if the exchange has no outcome.
+
+    `error`: the exception that the handler raised; None if it returned.
+    """
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """Return the answer of an exchange as a value; None if a cassette cannot send this answer again.
+    """Return the recorded answer of an exchange; None if a cassette cannot send the answer again.
 
     Args:
         core: the exchange, with the pieces of its answer.
@@ -118,7 +121,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """Return the response without ids, because each answer from a cassette gets new ids."""
+    """Return the response of `outcome`, without ids, because each answer from a cassette gets new ids."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:
@@ -170,9 +173,9 @@ def _failure(outcome: Refused, redactor: Redactor) -> Failure:
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
 ) -> Increments:
-    """Return the pieces of an answer from which API keys were removed.
+    """Return the pieces of an answer after API keys were removed from the answer.
 
-    If a key spanned several pieces, the text that replaces the key is in the last of these pieces.
+    If a key was spread over several pieces, the last of these pieces contains the text that replaces the key.
 
     Args:
         increments: the original pieces.
@@ -182,7 +185,8 @@ def recounted(
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
     at, waited = [0] * len(moves), 0
     found: list[tuple[int, int, int]] = []
-    """Part, length and wait of each piece. If a piece became empty, its wait is added to that of the next piece."""
+    """Part index, length and wait of each piece. If the removal left a piece empty, its wait is added to the wait of
+    the next piece."""
     numbers = [part for part, count in increments.runs for _ in range(count)]
     for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
         waited += wait
@@ -197,13 +201,13 @@ def recounted(
 
 
 def _move(before: str, now: str) -> Callable[[int], int]:
-    """Return a function that maps a position in the text `before` to the position in `now`, the text without keys."""
+    """Return a function that maps a position in `before` to the same place in `now`, the text without keys."""
     if before == now:
         return lambda place: place
     first, *rest = now.split(MARK)
     keys: list[tuple[int, int]] = []
-    """Start and end of each key in the text `before`. They are found from the texts between the keys, which `before`
-    and `now` both contain."""
+    """Start and end of each key in the text `before`. The keys are found by the texts between them, which `before` and
+    `now` both contain."""
     at = len(first)
     for number, between in enumerate(rest, 1):
         end = len(before) - len(between) if number == len(rest) else before.find(between, at)

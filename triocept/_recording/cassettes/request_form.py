@@ -46,20 +46,21 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
 _EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
-"""Keys of a tool's schema that some dialects require even for a tool without arguments."""
+"""Keys in the schema of a tool without arguments, because some dialects require these keys. A schema with only these
+keys counts as empty."""
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 _MEDIA = ("image", "audio", "file")
 
 
 class _Calls:
-    """Numbers of tool calls, in order. A tool result has the number of its tool call.
+    """Assigns numbers to tool calls, in order. A tool result has the number of its tool call.
 
-    If the number of a result equals `due`, the result is written without a number.
+    If a result has the number `due`, the file contains the result without its number.
     """
 
     def __init__(self) -> None:
         self.last = 0
-        """Highest number that a call has so far."""
+        """Highest number of a call so far; 0 before the first call."""
         self._waiting: list[int] = []
         """Numbers of the calls that have no result yet."""
 
@@ -78,7 +79,6 @@ class _Calls:
         return self.last
 
     def answer(self, number: int) -> None:
-        """Record that the call `number` has its result."""
         self.last = max(self.last, number)
         if number in self._waiting:
             self._waiting.remove(number)
@@ -152,7 +152,10 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return the forms of adjacent results in the order of their calls, because tools may finish in any order."""
+    """Return the forms of adjacent tool results in the order of their calls.
+
+    The tools may have finished in any order.
+    """
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:
@@ -168,7 +171,7 @@ def _stored_results(
 
 
 def _stored(form: list[Json]) -> dict[str, Json]:
-    """Return the form of a part as a file contains it."""
+    """Return the form of a part as the JSON object that a cassette's file contains."""
     match form:
         case ["call", name, arguments]:
             return {"call": name, "arguments": arguments}
@@ -213,8 +216,8 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
     Args:
         form: the form of the request, as a file contains it.
-        messages: all messages of the request. If this call continues an earlier call, the file contains the first of
-            them in the earlier call.
+        messages: all messages of the request. If this call continues an earlier call, the first messages are stored
+            only with that earlier call.
         tools: all tools of the request, which the file contains in a separate table.
 
     Raises:
@@ -266,7 +269,10 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
 
 def restored_form(form: dict[str, Json]) -> Request:
-    """Return the request whose form is `form`, for a form that `normal_form` made in this run."""
+    """Return the request whose form is `form`.
+
+    Unlike `restored`, this function takes a form that `normal_form` has made.
+    """
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])

@@ -59,32 +59,33 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds that an agent gets to process an answer in one of its conversations, before its other conversations can
-report this answer. 0.1 s was sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
+"""Seconds that an agent gets to process an answer in one of its conversations. Only then does a replay send an answer
+in another conversation whose next call reports the first answer. 0.1 s was sufficient in 12 of 12 runs of Claude Code
+2.1.332 with two sub-agents."""
 PATIENCE = 10.0
-"""Maximum seconds that an answer waits without any event, in addition to twice the recorded time. When exceeded: the
-answer waits no longer for missing events."""
+"""Maximum seconds without any event, in addition to twice the recorded time, for which an answer waits. When exceeded:
+the answer is sent, although events are missing."""
 
 
 class Gate:
-    """The recorded events that have already happened again in one live rollout."""
+    """The recorded events that have happened again so far in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
         self._turns = turns
         self._times: dict[Happening, float] = {}
         self._gone: set[int] = set()
-        """Numbers of the recorded turns that will not happen in this rollout."""
+        """Numbers of the recorded turns that do not happen in this rollout."""
         self._news = Condition()
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that the live call for the recorded turn `number` arrived, or that it was answered (`settled`)."""
+        """Note that the live call of the recorded turn `number` has arrived or, if `settled`, that it was answered."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Note that the recorded turns `numbers` will not happen in this rollout, because they come after the fork."""
+        """Note that the recorded turns `numbers`, which come after the fork, will not happen in this rollout."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
@@ -92,7 +93,7 @@ class Gate:
         """Wait for the recorded events that came before the answer of `turn`.
 
         Returns:
-            Ids of the turns whose events did not happen in time.
+            The ids of the turns with events that did not happen in time.
 
         Cancellation: immediate.
         """
@@ -112,7 +113,7 @@ class Gate:
 
 
 class Plan(NamedTuple):
-    """The options of a replay; see `Replay`."""
+    """The checked options of a replay; see `Replay`."""
 
     record: Record
     order: Order
@@ -121,7 +122,7 @@ class Plan(NamedTuple):
     """Factor by which recorded times are multiplied. If it is 0, answers are sent at once."""
     fork: Recorded | None
     behind_fork: frozenset[int]
-    """Numbers of the turn at which the run forks, and of all turns that depend on this turn's answer."""
+    """Numbers of the turn at which the run forks, and of all turns that depend on the answer of this turn."""
     then: Handler | None
     results: bool
     roots: Sequence[dict[str, str]]
@@ -130,7 +131,7 @@ class Plan(NamedTuple):
 
 
 class ReplayRun:
-    """The state that a replay has in one live rollout."""
+    """The state of one replay in one live rollout."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -138,12 +139,14 @@ class ReplayRun:
         self._gate = Gate(plan.order, plan.record.turns)
         self._directories: _Directories | None = None
         self._forked: set[Thread] = set()
-        """Live conversations whose further calls are all passed to `then`."""
+        """Live conversations that have passed the fork: all further calls of these conversations go to `then`."""
         self._is_open = plan.then is not None and plan.fork is None
-        """True if calls that the record does not contain are passed to `then`."""
+        """True if the handler `then` gets the calls that the record does not contain."""
 
     async def answer(self, exchange: Exchange) -> None:
-        """Answer `exchange` with its recorded answer. If there is none, or after the fork, the handler `then` answers.
+        """Answer `exchange` with its recorded answer.
+
+        The handler `then` answers if no recorded answer exists, or if the exchange comes after the fork.
 
         Raises:
             ReplayMiss: the record does not contain the call, and there is no handler `then`.
@@ -196,7 +199,7 @@ class ReplayRun:
     ) -> None:
         """Answer `exchange` with the recorded answer, after the events that came before this answer have happened.
 
-        `notes` contains the differences to the recorded call.
+        `notes` contains the differences between this call and the recorded call.
         """
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
@@ -215,7 +218,6 @@ class ReplayRun:
             self._gate.note(found.number, settled=True)
 
     def _here(self, rollout: Rollout) -> _Directories:
-        """Return the directories of the live agents that were started so far."""
         agents = rollout.trace.agents
         if self._directories is None or self._directories.count != len(agents):
             self._directories = _Directories(self._plan, agents)
@@ -244,9 +246,10 @@ def _place(turn: Recorded) -> str:
 
 
 class _Directories:
-    """The directories of the live agents, as two functions on texts.
+    """Two functions that replace directories in texts.
 
-    `normal` masks these directories in a text. `translate` inserts them in place of recorded directories.
+    `normal` masks the directories of the live agents. `translate` replaces recorded directories by directories of the
+    live agents.
     """
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:

@@ -54,7 +54,7 @@ texts by chance."""
 _NOTICE = "<task-id>"
 """Text that comes before a sub-agent's name in the message that reports the sub-agent's end."""
 _HEAD = 40
-"""Number of characters, from the start of a sub-agent's final text, that are searched for in tool results."""
+"""Number of characters of a sub-agent's final text, from its beginning, that are searched for in tool results."""
 
 
 class Report(NamedTuple):
@@ -68,7 +68,7 @@ class Report(NamedTuple):
     text: int
     """Index of the text that contains the report, among the new texts of the call."""
     at: int
-    """Number of characters that come before the report in this text."""
+    """Number of characters before the report in this text."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
@@ -97,7 +97,9 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return the position at which `conversation` first reports a sub-agent's end; None if it never does.
+    """Return the position at which `conversation` first reports a sub-agent's end.
+
+    Return None if it reports no end.
 
     A text reports the end if it contains the sub-agent's name in a notification, or the sub-agent's final text.
 
@@ -125,7 +127,7 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if the request of `call` lists a sub-agent as ended, and False if it lists it as running.
+    """Return True if the request of `call` lists a sub-agent as ended, and False if it lists this sub-agent as running.
 
     Return None if the request does not list the sub-agent, whose turns are `ended`.
 
@@ -163,12 +165,12 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 
 _RIGHT_BEHIND = 0.1
-"""Maximum seconds between a sub-agent's end and the next call, if the agent has not yet processed the end. See `MOMENT`
-of `handler`."""
+"""Maximum seconds between a sub-agent's end and a next call that the agent made before it processed this end. See
+`MOMENT` in `handler`."""
 
 
 class Happening(NamedTuple):
-    """An event of a turn. If `settled` is True, the turn settled; otherwise its call arrived."""
+    """Event of a recorded turn: if `settled` is True, the turn settled; otherwise, its call arrived."""
 
     number: int
     """Number of the turn in the record."""
@@ -180,10 +182,8 @@ class _SubAgent(NamedTuple):
     """The turn whose answer launched the sub-agent."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the launching conversation, and the side calls that made its summaries.
-
-    Like `turns`, they are in order of arrival.
-    """
+    """All turns of the launching conversation, and the side calls in which its summaries were made, in order of
+    arrival."""
     parents: Mapping[str, str | None]
     """For each turn, by its id: the id of the turn that it continues; None if it continues no turn."""
     relations: Mapping[str, Relation]
@@ -223,7 +223,7 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the next call of the launching conversation after `turn`, if it requests a compaction's summary.
+        """Return the next call of the launching conversation after `turn` if this call requests a compaction's summary.
 
         Otherwise return None.
         """
@@ -231,15 +231,15 @@ class _SubAgent(NamedTuple):
         return self.family[place] if self._compacts(place) else None
 
     def _goes_on(self, place: int) -> bool:
-        """Return True if the call at index `place` of the launching conversation continues the call before it."""
+        """Return True if the launching conversation's call at index `place` continues this conversation's last call."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
         """Return True if the call at index `place` requests the summary of a compaction.
 
         There are two cases. In the first, the next call of the conversation restarts from the summary in this call's
-        answer. In the second, this call continues an earlier call, but not the last one, and the next call continues no
-        call.
+        answer. In the second, this call continues an earlier call of the conversation other than the last, and the next
+        call continues no call.
         """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
@@ -323,7 +323,10 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """Return the turns of a conversation, and the side calls from whose summaries the conversation restarts."""
+        """Return the turns of a conversation, and side calls.
+
+        From the summaries of these side calls, the conversation restarts.
+        """
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
         for each in turns:
@@ -341,13 +344,13 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """Note that the call of `turn` came after the answer of `before`, because this call contains this answer."""
+        """Note that the call of `turn` came after the answer of `before`, because the call contains this answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
         """Make the answer of `turn` wait for the event `happening`, and return True.
 
-        Return False if `turn` cannot wait for this event: the event itself waits for `turn`, or is a disconnect.
+        Return False if `turn` cannot wait for this event: this event waits for `turn`, or this event is a disconnect.
         """
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":

@@ -68,19 +68,19 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """A part of a message as it is compared: a text, a tool call, a result or another part."""
+    """A part of a message in the form in which it is compared: a text, a tool call, a result or another part."""
 
     role: str
     kind: str
     """Kind of the part: text, call, result, refusal, media or opaque."""
     value: str
-    """The part's text if its kind is text, result or refusal; for any other kind, the part as JSON."""
+    """The text of the part if its kind is text, result or refusal; for any other kind, the part as JSON."""
 
     @property
     def shown(self) -> Json:
         """The value, decoded from JSON if it is JSON.
 
-        If the masking of directories made the JSON invalid, the undecoded text.
+        If the masking of directories has made the JSON invalid, the value as a text.
         """
         try:
             return (
@@ -96,7 +96,7 @@ Moves: TypeAlias = tuple[Move, ...]
 class Key(NamedTuple):
     """The compared content of a request.
 
-    If a live and a recorded request have equal keys, the recorded answer is sent.
+    If a live request and a recorded request have equal keys, the live call gets the recorded answer.
     """
 
     moves: Moves
@@ -105,7 +105,7 @@ class Key(NamedTuple):
 
 
 class Normal:
-    """Converter of requests to moves. Each message object is converted only once.
+    """Converts requests to moves. Each message object is converted only once.
 
     Args:
         mask: function that removes the run's directories from a text.
@@ -117,8 +117,8 @@ class Normal:
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
-        """Roles and forms of the parts of each message, by Python's `id` of the message. The message itself is kept
-        because only then its `id` stays unique."""
+        """Roles and forms of the parts of each message, by Python's `id` of the message. The dict keeps the message
+        object alive, so that the object's `id` stays unique."""
 
     def moves(self, request: Request) -> Moves:
         """Return the moves of a request: the parts of its messages, in order, in the form that is compared."""
@@ -160,9 +160,9 @@ class Normal:
         return known[1]
 
     def _masked_answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
-        """Join adjacent texts of the model; then mask the directories in them.
+        """Join adjacent texts of the model. Then mask the directories in the joined texts.
 
-        The texts are joined first because a text may end within the name of a directory.
+        The texts are joined first because the name of a directory may be split over two texts.
         """
         for role, group in groupby(placed, key=itemgetter(0)):
             if role != "assistant":
@@ -189,7 +189,7 @@ def shown_form(key: Key) -> Json:
 
 
 _TOGETHER = 1.0
-"""If two turns ended within this number of seconds, their recorded order may be wrong."""
+"""Maximum seconds between the ends of two turns for which the recorded order of these ends may be wrong."""
 
 Thread: TypeAlias = tuple[str, bool]
 """Key of a conversation: its id, and True if it is a side call. The id alone does not suffice, because a side call may
@@ -197,7 +197,7 @@ have the id of the main conversation."""
 
 
 class Recorded(NamedTuple):
-    """A turn of the recorded trace."""
+    """A turn of the recorded trace, with the data by which calls are compared."""
 
     number: int
     turn: Turn
@@ -224,7 +224,7 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace, which can be found by the compared content of their requests.
+    """The turns of a trace. They can be found by the compared content of their requests.
 
     Args:
         trace: the trace.
@@ -256,14 +256,15 @@ class Record:
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
     """Yield the times at which the calls of `turns` arrived, corrected for changes of the system's clock.
 
-    For each turn, one of the corrections found so far is used: the smallest with which the turn settles after the
-    previous turn. If none of them suffices, the clock was set again during the call. If the call then seems to come
-    before all other calls, the clock was set back: the call is placed after all answers. Otherwise the clock was set
-    forward: the call is placed after the last answer of its conversation. The real time between calls is unknown.
+    For each turn, one of the corrections that were found so far is used: the smallest correction with which the turn
+    settles after the previous turn. If none of them suffices, the clock was set again during the call. If the call then
+    seems to come before all other calls, the clock was set back: the call is placed after all answers. Otherwise the
+    clock was set forward: the call is placed after the last answer of its conversation. The real time between calls is
+    unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
-    """Corrected time, in seconds, at which the latest turn of each conversation settled."""
+    """For each conversation: the corrected time, in seconds, at which its latest turn settled."""
     for turn in turns:
         thread, settled = thread_of(conversations[turn.id]), turn.started_at + turn.duration
         fitting = [change for change in changes if settled + change > latest - _TOGETHER]
@@ -284,7 +285,7 @@ def thread_of(conversation: Conversation) -> Thread:
 
 
 class Matching:
-    """The choice of the recorded turns that answer the calls of one live rollout.
+    """Chooses the recorded turns that answer the calls of one live rollout.
 
     Each choice depends on earlier choices.
 
@@ -295,10 +296,10 @@ class Matching:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._kept_to: dict[Thread, Thread] = {}
-        """The recorded conversation from which each live conversation gets its answers (rule 7)."""
+        """For each live conversation: the recorded conversation from which it gets its answers (rule 7)."""
         self._had: dict[Thread, dict[int, Key]] = {}
-        """For each live conversation, the recorded turns that answered its calls, in order: the number of each turn,
-        and the key of the live call."""
+        """For each live conversation: the recorded turns that answered its calls, in order. They are stored as a dict
+        from the number of each turn to the key of the live call."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
         """Return the recorded turn that answers a call with `key`; None if no recorded request is equal."""
@@ -341,9 +342,10 @@ class Matching:
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """Return the first turn in `found` that has not yet answered any live conversation.
+        """Return the first turn in `found` that has answered no live conversation.
 
-        If all have, return the first turn that has not answered the conversation `live`, or else the last turn.
+        If each turn has answered a live conversation, return the first turn that has not answered the conversation
+        `live`. If each turn has answered `live`, too, return the last turn.
         """
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
@@ -366,7 +368,7 @@ class Matching:
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
     """Return the turn whose request has the longest beginning in common with `moves`; None if there is no turn.
 
-    If this applies to several turns, the first of them is returned.
+    If several turns have a beginning of this length, return the first of them.
     """
     without_system = [move for move in moves if move.role != "system"]
 
@@ -393,7 +395,7 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
     """Return the turn that `name` names.
 
     Raises:
-        LookupError: there is no such turn; the text lists the turns that exist.
+        LookupError: there is no such turn. The error's text lists the existing turns.
     """
     names = {called: id_ for (id_, _), called in names_of(each.conversation for each in record.turns).items()}
     if isinstance(name, str):

@@ -68,7 +68,7 @@ def common_ids(ids: bytes, others: bytes) -> int:
 
 
 def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
-    """Return the number of ids at the completion's beginning that the next prompt contains as one sequence.
+    """Return how many ids at the beginning of `completion` the next prompt contains as one uninterrupted sequence.
 
     Args:
         prompt: the prompt of the next turn.
@@ -121,7 +121,7 @@ DriftName: TypeAlias = Literal[
 ]
 
 TRIM = 2
-"""Maximum number of ids at the end of a turn that do not belong to its text: the end token, and a line break."""
+"""Maximum number of ids at the end of a turn that are not part of its text: an end token and a line break."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,10 +155,10 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[Drift, ...]
     """A comparison for each turn that can be compared, in order."""
     counts: dict[DriftName, int]
-    """Number of comparisons with each name."""
+    """Number of comparisons (items of `pairs`) with each name."""
     alarms: tuple[Drift, ...]
-    """For each number of changed ids at the end of a prompt: the first `template_drift` with this number. Each alarm is
-    a reason to examine the template, or the code that renders it."""
+    """The first `template_drift` for each number of changed ids at the end of a prompt, because a template causes the
+    same drift in each turn. Each alarm is a reason to examine the template, or the code that renders it."""
     sampled: int
     """Number of sampled tokens, in all turns."""
     drifted: int
@@ -166,8 +166,9 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     """Number of sampled tokens that were delivered to the agent."""
     uncompared: dict[str, str]
-    """For each turn that cannot be compared, by id, the gap (missing data) that prevents the comparison. In the turn,
-    this is `no_tokens`, `prompt_ids_missing` or `prompt_redacted`; in the earlier turn, `ids_missing` or `redacted`."""
+    """For each turn that cannot be compared, by its id: the name of the gap (missing data) that prevents the
+    comparison. The gap is in the turn itself (`no_tokens`, `prompt_ids_missing`, `prompt_redacted`), or in the earlier
+    turn (`ids_missing`, `redacted`)."""
 
     @property
     def delivered_fraction(self) -> float | None:
@@ -197,8 +198,8 @@ def drift(trace: Trace) -> DriftReport:
         else:
             pairs.append(_compared(step, before))
     lost: dict[str, int] = {}
-    """For each turn, by id: the number of its sampled tokens that are not in the next prompt. If several turns follow
-    it, the minimum of their numbers."""
+    """For each turn, by its id: how many of its sampled tokens are not in the next prompt. If several turns follow the
+    turn, the minimum of these numbers."""
     for pair in pairs:
         if pair.earlier is not None and pair.messages == "same":
             gone = pair.answer_length - pair.answer_kept

@@ -50,7 +50,7 @@ ACCEPTABLE = (
     "superseded",
     "upstream_truncated",
 )
-"""Gaps that a trainer may accept (`accept=`), because the tokens themselves are correct."""
+"""Names of the gaps that a trainer may accept (`accept=`). The tokens of a call with such a gap are correct."""
 
 
 def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 _TAIL = 32
-"""Number of bytes of a parent's last eight ids, by which the parent is looked up."""
+"""Number of bytes of eight ids. A parent is looked up by its last eight ids."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Node:
 
     turn: Turn
     tokens: Tokens
-    """Tokens of the turn; neither prompt nor completion is empty."""
+    """Tokens of the turn. Neither the prompt nor the completion is empty."""
     parent: Node | None
     """The node with whose tokens the prompt of this node begins; None if the prompt begins with the tokens of no node.
     """
@@ -102,7 +102,7 @@ class Node:
 
 
 class _Index:
-    """Index of nodes by their number of bytes and their last ids."""
+    """Index of nodes. It finds nodes by the number of their bytes and by their last ids."""
 
     def __init__(self) -> None:
         self._ends: list[int] = []
@@ -115,7 +115,10 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Return the longest node with whose tokens `prompt` begins; several nodes if their tokens are equal."""
+        """Return the longest node with whose tokens `prompt` begins.
+
+        If several nodes have these tokens, return all of them.
+        """
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
             if found := [node for node in alike if node.begins(prompt)]:
@@ -257,7 +260,7 @@ def check_trace(function: str, trace: object) -> None:
 
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
-    """Return the steps, each with its node in the tree of tokens; None for a step without tokens."""
+    """Return each step with its node in the tree of tokens. The node is None if the step has no tokens."""
     if isinstance(accept, str) or not isinstance(accept, Collection):
         raise TypeError(f"accept must be a list of names from Step.gaps, not {described(accept)}")
     for name in accept:
@@ -290,7 +293,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """Return the id of the next answered turn whose call has equal messages and tools, or None."""
+    """Return the id of the first answered turn in `later` whose call has equal messages and tools, or None."""
     asked, tools = turn.request.messages, turn.request.tools
     for each in later:
         messages = each.request.messages

@@ -228,7 +228,7 @@ class Collector:
 
 
 def _is_empty(chunk: dict[str, Json]) -> bool:
-    """Return True if a chunk has no content for the agent: no text, no finish reason, or the like."""
+    """Return True if a chunk contains nothing for the agent: no text, no finish reason, or the like."""
     if chunk.get("usage"):
         return False
     for choice in chunk.get("choices") or ():

@@ -53,7 +53,10 @@ class Node:
                 return self.value
 
     def find(self, path: str) -> Node:
-        """Return the node at a path of msgspec's form (`$.a[0]`), or the last node on this path that exists."""
+        """Return the node at `path`, a path as msgspec writes it (`$.a[0]`).
+
+        If the path does not exist, return the last existing node on it.
+        """
         node = self
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
             match node.value:
@@ -121,7 +124,7 @@ class Node:
         return self.value
 
     def _in_quotes(self) -> str:
-        """Return the end of an error: the value, and the hint that quotes make it a text."""
+        """Return the end of an error: the value, and the hint that a value in quotes is a text."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; put it in quotes to make it a text"

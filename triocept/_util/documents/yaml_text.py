@@ -78,7 +78,7 @@ _OPENED = {"while parsing a flow sequence": "[", "while parsing a flow mapping":
 
 
 def _unclosed(error: Any) -> tuple[str, int] | None:
-    """Return the bracket that is not closed in its line, and the number of the line; None for another error."""
+    """Return a bracket that is not closed in its line, and the line's number; None if `error` has another cause."""
     mark = _OPENED.get(getattr(error, "context", None) or "")
     if mark is None or error.context_mark.line == error.problem_mark.line:
         return None
@@ -123,7 +123,7 @@ class _Builder:
         return found
 
     def _after(self, end: Any) -> Any:
-        """Return the event that follows `end`, the document's end. Raise DialectError if a text follows."""
+        """Return the event after `end`, the end of the document. Raise DialectError if more text follows."""
         import yaml
 
         try:
