@@ -1,4 +1,4 @@
-"""The message and its parts.
+"""The types for a message of a conversation, and for the parts of a message.
 
 Rules:
 

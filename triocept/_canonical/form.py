@@ -1,4 +1,4 @@
-"""The comparison of messages: each part is converted to a form, and parts with equal forms count as equal.
+"""Compare messages: convert each part of a message to a form. Parts with equal forms count as equal.
 
 A form is a JSON value. Forms are needed because agents do not send history back byte for byte, and because two runs of
 one agent differ (in times, paths, ids). Each use of the comparison has its own rule, which is named below. The rules

@@ -1,4 +1,4 @@
-"""Read-only copies of the JSON in a request.
+"""Make read-only copies of the JSON values in a request.
 
 A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
 structs in a request cannot be changed, but plain dicts and lists in these structs could (`extra`, `parameters`, `raw`,

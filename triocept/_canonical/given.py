@@ -1,4 +1,4 @@
-"""Checks of the answers that a program passes. Surrogates, which UTF-8 cannot encode, are replaced.
+"""Check the answers that a program passes, and replace surrogates in them, which UTF-8 cannot encode.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Checks of the requests and messages that a program passes. Surrogates, which UTF-8 cannot encode, are replaced.
+"""Check the requests and messages that a program passes, and replace surrogates, which UTF-8 cannot encode.
 
 Rules:
 

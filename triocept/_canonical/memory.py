@@ -1,8 +1,8 @@
-"""A memory of the latest call: parts of a request that did not change since then are neither parsed nor stored again.
+"""Keep the latest call of an agent, so that unchanged parts of the next request are not parsed or stored again.
 
 An agent sends its whole conversation with every call, and changes little in the conversation. Claude Code, for example,
-moves its cache mark to the new last message and rewrites the message that had the mark. All messages except the last
-one to three stay unchanged. Equal items of request bodies are parsed once (`Memory`), and equal messages become one
+moves its cache mark to the new last message and rewrites the message that had the mark. All messages except at most the
+last three stay unchanged. Equal items of request bodies are parsed once (`Memory`), and equal messages become one
 object (`MessageTable`). So the time and memory of a turn depend only on its new messages.
 
 Rules of the table:

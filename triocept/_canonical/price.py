@@ -1,4 +1,4 @@
-"""The cost of tokens, at prices that the program passes.
+"""Compute the cost of tokens, at prices that the program passes.
 
 triocept contains no price table, because prices change, and differ from contract to contract.
 """

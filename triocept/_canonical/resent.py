@@ -1,10 +1,10 @@
-"""Decoding of only the new part of a body that repeats an earlier body.
+"""Decode only the new part of a request body that repeats an earlier body.
 
-An agent sends its whole conversation with every call. Each call repeats all items byte for byte, or all except the last
-one to three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end position
-of each item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not
-belong to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which compares
-items with earlier items, compares only pointers.
+An agent sends its whole conversation with every call. Each call repeats all items byte for byte, or all except at most
+the last three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end
+position of each item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes
+that do not belong to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which
+compares items with earlier items, compares only pointers.
 
 Rules:
 

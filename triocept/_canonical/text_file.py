@@ -1,4 +1,4 @@
-"""Conversions of inline files: from base64 to bytes and to text, and from text to base64."""
+"""Convert files that are sent inline: from base64 to bytes and to text, and from text to base64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An estimate of token counts, for responses without usage.
+"""Estimate the token counts of responses without usage.
 
 Anthropic's API requires token counts (Claude Code shows the used context by `message_start.usage.input_tokens`), and
 `count_tokens` needs a count before any model has read the prompt. A token is estimated as four characters, the rule of

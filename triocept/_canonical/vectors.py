@@ -1,4 +1,4 @@
-"""Vectors (embeddings) of texts, computed only from their words, for tests of semantic search without a model.
+"""Compute vectors (embeddings) of texts from their words alone, for tests of semantic search without a model.
 
 Rules:
 

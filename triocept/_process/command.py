@@ -1,4 +1,4 @@
-"""Check and start of an agent's command, with errors that name the cause.
+"""Check and start the command of an agent. Errors name the cause.
 
 No error of this module contains an argument of the command or a value of the environment, because such a text may be a
 key.

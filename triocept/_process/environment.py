@@ -1,4 +1,4 @@
-"""The environment of an agent: the program's variables without providers' keys and URLs, and the rollout's variables.
+"""Make an agent's environment: the program's variables without keys and URLs of providers, and the rollout's variables.
 
 These variables are removed, in upper and in lower case:
 

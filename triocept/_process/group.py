@@ -1,4 +1,4 @@
-"""Search for the processes of an agent, and signals to these processes. Run as a script, this module is the watcher.
+"""Find the processes of an agent, and send signals to them. Run as a script, this module is the watcher.
 
 The script uses only the standard library, because the watcher must start in milliseconds, and must not fail.
 

@@ -1,4 +1,4 @@
-"""An agent's process: its start, its streams, and the end of all processes that it started.
+"""Start an agent's process, read and write its streams, and end all processes that it started.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Use of this program's terminal by an agent, in the same way as a shell's foreground job uses the shell's terminal.
+"""Give this program's terminal to an agent, in the same way as a shell gives its terminal to a foreground job.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The error for a call that a recording cannot answer.
+"""Make the error for a call that a recording cannot answer.
 
 Its text contains the closest recorded call, and the differing lines.
 

@@ -1,4 +1,4 @@
-"""Parts of texts that differ from run to run although the agent and its task have not changed.
+"""Mask parts of texts that differ from run to run although the agent and its task have not changed.
 
 1. Directories of the agent: its working directory, home and configuration. Agents put them into their prompts,
    unchanged or as slugs (Claude Code 2.1.197 writes `-home-u-work` for `/home/u/work`), and models put them into the

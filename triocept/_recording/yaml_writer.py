@@ -1,4 +1,4 @@
-"""Writer of JSON values as readable YAML, in a form that `diff` can compare line by line.
+"""Write JSON values as readable YAML, in a form that `diff` can compare line by line.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The calls of one rollout: waiting, running and ended exchanges, and the connections that wait for answers.
+"""Hold the calls of one rollout: waiting, running and ended exchanges, and connections that wait for answers.
 
 The module also reads the conversation and the retry count from an agent's headers.
 

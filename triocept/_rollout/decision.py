@@ -1,4 +1,4 @@
-"""Decisions about tool calls, and the policies that make them.
+"""Decisions about tool calls, and the policies that make these decisions.
 
 Rules:
 

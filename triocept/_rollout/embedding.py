@@ -1,4 +1,4 @@
-"""Embedding vectors for an agent's texts, from the program's function or computed from the words of the texts."""
+"""Get embedding vectors for an agent's texts from the program's function, or compute them from the words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment variables that make agents of every dialect send their model calls to a rollout.
+"""Make the environment variables by which agents of every dialect send their model calls to a rollout.
 
 Before these variables are added, other variables are removed from the environment: `_process.environment` lists them.
 """

@@ -1,4 +1,4 @@
-"""A check that the caller runs under trio, and not under another event loop such as asyncio."""
+"""Check that the caller runs under trio, and not under another event loop such as asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate of a rollout.
+"""The gate of a rollout, which decides about tool calls before the agent runs the tools.
 
 The agent's own hook sends the gate a question before a tool runs, and may send a second question after the tool has
 run.

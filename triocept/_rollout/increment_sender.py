@@ -1,4 +1,4 @@
-"""Events for the pieces of one exchange's answer. API keys are removed from these events.
+"""Send an event for each piece of one exchange's answer. API keys are removed from these events.
 
 Rules:
 

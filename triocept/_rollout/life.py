@@ -1,4 +1,4 @@
-"""The life of a rollout: its handler and its service calls run while the body of its `async with` block runs.
+"""Open, run and close a rollout: its handler and its service calls run while the body of its block runs.
 
 First the body ends, then the service calls, then the handler. So the handler answers calls until the body has ended.
 After that, the rollout refuses the waiting calls and seals its trace.

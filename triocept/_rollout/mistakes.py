@@ -1,4 +1,4 @@
-"""Log lines about mistakes in a script or a handler. Such mistakes raise no error."""
+"""Log mistakes in a script or a handler that raise no error."""
 
 from __future__ import annotations
 

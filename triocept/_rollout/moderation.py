@@ -1,4 +1,4 @@
-"""Moderation of an agent's texts by a function of the program. Without a function, no text is flagged."""
+"""Moderate an agent's texts by a function of the program. Without a function, no text is flagged."""
 
 from __future__ import annotations
 

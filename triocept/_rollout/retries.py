@@ -1,4 +1,4 @@
-"""The comparison of a call with earlier calls, to find the running exchange that a retry repeats.
+"""Compare a call with earlier calls, to find the running exchange that a retry repeats.
 
 Agents re-send a call whose answer they did not receive, on a new connection. Some agents then write the call
 differently: Claude Code re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the

@@ -1,4 +1,4 @@
-"""Admission control: limits on connections, on the time until they send a key, and on received bytes.
+"""Admission control: limit the connections, the time until they send a key, and the received bytes.
 
 Rules:
 

@@ -210,10 +210,10 @@ class BaseConnection(ABC):
 
 @final
 class CountedReads(trio.abc.Stream):
-    """The socket of a TLS connection.
+    """The plain stream under a TLS connection.
 
-    The class counts the reads of the socket. They show progress even if a read returns no bytes of the TLS stream,
-    although the socket received bytes.
+    The class counts the reads of the socket. The count shows progress even if a read of the socket gives no bytes of
+    the TLS stream.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:

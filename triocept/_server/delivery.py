@@ -1,4 +1,4 @@
-r"""Delivery of an exchange's outcome to an HTTP client: status, headers, and a JSON or SSE body.
+r"""Send the outcome of an exchange to an HTTP client: status, headers, and a JSON or SSE body.
 
 Rules:
 

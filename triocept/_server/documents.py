@@ -1,4 +1,4 @@
-"""Decoding of the JSON bodies of requests, so that large bodies do not block the event loop.
+"""Decode the JSON bodies of requests without blocking the event loop, even if a body is large.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Decompression of request bodies. The limit applies to the decompressed size.
+"""Decompress request bodies. The size limit applies to the decompressed body.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The error responses that an agent gets, in its dialect's format."""
+"""Make the error responses that an agent gets, in the format of its dialect."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
 """Statuses of refusals that a client can cause as often as it likes. Each of these statuses is logged at most once a
 minute."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""For each other status and each rollout: maximum log lines a minute. The number is above 1, because an agent may make
-several different mistakes."""
+"""For each status that is not in `OVER_LIMITS`, and each rollout: maximum log lines a minute. The number is above 1,
+because an agent may make several different mistakes."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Maximum seconds for which the rest of a body is received and discarded, if the request was answered before its body

@@ -1,4 +1,4 @@
-"""The key of a request, which decides to which rollout the request belongs.
+"""Find the key in a request, and the rollout to which the request belongs by this key.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The startup and shutdown of an ASGI application (its lifespan), which triocept runs."""
+"""Run the startup and the shutdown of an ASGI application (its lifespan)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to requests that are not model calls: the list of models, and other routes that dialects define."""
+"""Answer requests that are not model calls: the list of models, and other routes that dialects define."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on the log lines that clients can cause as often as they like. Default: one line a minute for each kind."""
+"""Limit the log lines that clients can cause as often as they like. Default: one line a minute for each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are raw bytes over HTTP/1.1.
+"""Send answers that are raw bytes over HTTP/1.1.
 
 Such bytes bypass the HTTP implementation, and the connection ends after them.
 """

@@ -1,4 +1,4 @@
-"""Responses that need no rollout: public routes, refusals of requests without a key, errors.
+"""Make responses that need no rollout: public routes, refusals of requests without a key, errors.
 
 These responses are created without Quart, because Quart takes fifty times as long, and the requests of a client without
 a key must take little time.

@@ -1,4 +1,4 @@
-"""The server of an endpoint: its start, its connections and its end.
+"""Start the server of an endpoint, accept and serve its connections, and end it.
 
 This module is imported when the first endpoint is opened, because Quart and hypercorn take a while to load.
 

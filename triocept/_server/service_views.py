@@ -1,4 +1,4 @@
-"""The services of a rollout (tools, user, state, …) over plain HTTP and JSON, for clients without MCP.
+"""Offer the services of a rollout (tools, user, state, …) over plain HTTP and JSON, for clients without MCP.
 
 =================================  =====================================  ==========================================
 call                               body                                   answer

@@ -1,4 +1,4 @@
-r"""The hash chain over the lines of a rollout.
+r"""Compute the hash chain over the lines of a rollout in a trace file.
 
 Rules:
 

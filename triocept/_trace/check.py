@@ -1,4 +1,4 @@
-"""Completeness check of a trace file. Each missing or changed part is reported as a gap, which has a name.
+"""Check that a trace file is complete. Each missing or changed part is reported as a gap, which has a name.
 
 The hash chains in a file cannot show two losses: that all lines of a rollout are missing, or that the scores after a
 seal are missing. To detect such a loss, store `trace.digest` outside the file, and compare it with `report.digests`. A

@@ -1,4 +1,4 @@
-"""Assignment of calls to conversations, by the name that the agent sends, or by the messages that a call continues.
+"""Find the conversation of each call, by the name that the agent sends, or by the messages that the call continues.
 
 The first rule that fits decides which conversation a call belongs to:
 
@@ -413,8 +413,8 @@ def _said_kind(turn: Turn) -> CallKind | None:
 def _agree(turn: Turn, other: _Found) -> bool:
     """Return True if the conversation `other` may contain the call `turn`.
 
-    The kinds of the two calls must be equal. Their families (`prompt_cache_key`) must also be equal, unless one of the
-    families is unknown.
+    The kinds of the two calls must be equal. If the families (`prompt_cache_key`) of both calls are known, they must be
+    equal, too.
     """
     said = _said_kind(turn)
     if isinstance(other, Conversation):
@@ -424,7 +424,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call has no tools, but the calls of the conversation `other` have: it looks like a side call."""
+    """Return True if a call looks like a side call: it has no tools, but the calls of `other` have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 

@@ -1,4 +1,4 @@
-"""The tokens that turns used, and their cost.
+"""Count the tokens that turns used, and compute their cost.
 
 Rules:
 

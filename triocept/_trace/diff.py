@@ -1,4 +1,4 @@
-"""Differences between the calls of two turns.
+"""Find the differences between the calls of two turns.
 
 Rules:
 

@@ -1,6 +1,6 @@
-"""The graph of turns: for each turn, the turn that it continues.
+"""Find, for each turn, the earlier turn that it continues.
 
-The graph is derived from the messages, and never recorded.
+Turns, and the turns that they continue, form a graph. It is derived from the messages, and never recorded.
 
 Rules:
 

@@ -76,7 +76,7 @@ class LineFile:
         self._least = 0
         """Size of the file in bytes after this object's last write. A smaller file was truncated."""
         self._size: int | None = None
-        """Size of the file in bytes, if it was checked since the last write; else None."""
+        """Size of the file in bytes, if the size was checked after the last write; otherwise None."""
         self._last = (0, b"")
         """Offset and first bytes of the block that this object wrote last. If the file does not contain these bytes at
         this offset any more, it was truncated and has grown again."""

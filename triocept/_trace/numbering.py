@@ -1,4 +1,4 @@
-"""Numbers for the distinct messages of a rollout. Each conversation is stored as ranges of these numbers."""
+"""Number the distinct messages of a rollout. A trace file contains each conversation as ranges of these numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verification that the lines of one rollout are complete, and unchanged.
+"""Verify that the lines of one rollout in a trace file are complete and unchanged.
 
 Rules:
 

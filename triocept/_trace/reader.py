@@ -1,4 +1,4 @@
-"""Reader of the traces in a file of `JSONLRecorder`, whole or damaged. The module `lines` describes the format.
+"""Read the traces in a file of `JSONLRecorder`, whole or damaged. The module `lines` describes the format.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Removal of secrets from records. Keys are always removed; other texts are removed only by a program's `Redaction`.
+"""Remove secrets from records. Keys are always removed; other texts are removed only by a program's `Redaction`.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The relation of each turn to earlier turns.
+"""Find the relation of each turn to earlier turns: `continues`, `retry`, `compaction`, and others.
 
 The first of these rules that fits determines the relation:
 

@@ -1,4 +1,4 @@
-"""The lines of one rollout in one file: the block that is written next, and the counts of the lines in the file.
+"""Make the lines of one rollout for one trace file: collect a block of lines, write it, and count the written lines.
 
 Rules:
 

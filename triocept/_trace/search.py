@@ -1,4 +1,4 @@
-"""Search of turns by their text and other criteria.
+"""Search the turns of a trace by their text and other criteria.
 
 A text is searched only in the new content of a turn: its answer, and the messages that no earlier turn had. So the
 search finds the turn in which the text first appeared, but not the later calls that repeat the text. Each message is

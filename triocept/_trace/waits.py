@@ -1,4 +1,4 @@
-"""The time for which a model call waited for decisions about the tool calls in its answer."""
+"""Compute how long a model call waited for decisions about the tool calls in its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Iteration over the traces in a trace file, which may be complete or still being written."""
+"""Iterate over the traces in a trace file, which may be complete or still being written."""
 
 from __future__ import annotations
 

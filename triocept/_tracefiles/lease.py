@@ -1,4 +1,4 @@
-"""Leases on the sealed traces in a directory, for trainers. A trace has at most one lease at a time.
+"""Lease the sealed traces in a directory to trainers. A trace has at most one lease at a time.
 
 Rules:
 

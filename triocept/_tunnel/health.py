@@ -1,4 +1,4 @@
-"""The check that the URL leads to this endpoint, and the supervisor that keeps a tunnel open.
+"""Check that the URL of a tunnel leads to this endpoint, and keep the tunnel open.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""A program that prints its URL or port: its start, output and end.
+"""Run a program that prints its URL or port: start the program, read its output, and end it.
 
 The program is started and ended like an agent: the program leads a process group, and none of its processes outlives
 the context. If the Python program that uses triocept is killed, the watcher ends the started program.

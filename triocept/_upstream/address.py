@@ -1,4 +1,4 @@
-"""The base URL of a provider, written as the provider's own SDK expects it."""
+"""Parse the base URL of a provider, which is written as the provider's own SDK expects it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of tokens in a prompt, as the provider counts them.
+"""Request the number of tokens in a prompt from the provider.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The `UpstreamError` for a provider's error or invalid answer, with a status to which an agent can react.
+"""Make the `UpstreamError` for a provider's error or invalid answer, with a status to which an agent can react.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `open_upstream`, before a connection is opened.
+"""Check the arguments of `open_upstream`, before a connection is opened.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The headers that are forwarded from the agent to the provider, and from the provider to the agent.
+"""Choose the headers that are forwarded from the agent to the provider, and from the provider to the agent.
 
 All other headers are dropped: keys, cookies, lengths, encodings and headers of one connection are never forwarded.
 Agents and providers need the forwarded headers. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for

@@ -1,4 +1,4 @@
-"""A limit on the concurrent calls of an upstream. Waiting rollouts are served in rotation.
+"""Limit the concurrent calls of an upstream. Waiting rollouts are served in rotation.
 
 Rules:
 

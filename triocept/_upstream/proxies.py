@@ -1,4 +1,4 @@
-"""The proxies that the environment names: `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`."""
+"""Find the proxies that the environment names: `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`."""
 
 from __future__ import annotations
 

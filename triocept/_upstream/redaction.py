@@ -1,4 +1,4 @@
-"""Removal of the provider's API key from texts of the provider, because some error messages repeat the key.
+"""Remove the provider's API key from texts of the provider, because some error messages repeat the key.
 
 Rules:
 

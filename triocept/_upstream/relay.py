@@ -1,4 +1,4 @@
-"""The conversion of a provider's stream, whose bytes arrive in any pieces, to pieces of whole frames.
+"""Convert a provider's stream, whose bytes arrive in any pieces, to pieces that consist of whole frames.
 
 Rules:
 

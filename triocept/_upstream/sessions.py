@@ -1,4 +1,4 @@
-"""Reports to a router that a rollout has ended. The router keeps a session for each rollout.
+"""Report to a router that a rollout has ended. The router keeps a session for each rollout.
 
 Rules:
 

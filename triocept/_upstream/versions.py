@@ -1,4 +1,4 @@
-"""The version of a server's weights, read from its answers."""
+"""Read the version of a server's weights from its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading from a trio socket by direct calls to the kernel.
+"""Read from a trio socket by direct calls to the kernel.
 
 trio's own `recv` tries to read before it waits. If no bytes have arrived yet, this attempt costs a system call and an
 exception.

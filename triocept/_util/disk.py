@@ -1,4 +1,4 @@
-"""Writes that survive a power cut."""
+"""Force files to the disk, so that they survive a power cut."""
 
 from __future__ import annotations
 

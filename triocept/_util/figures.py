@@ -1,4 +1,4 @@
-"""Short forms of numbers for people: `1 turn`, `12.1k`, `12m03s`."""
+"""Write numbers in short forms for people: `1 turn`, `12.1k`, `12m03s`."""
 
 from __future__ import annotations
 

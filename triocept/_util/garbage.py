@@ -1,4 +1,4 @@
-"""Settings of Python's garbage collector for a program that serves many calls.
+"""Configure Python's garbage collector for a program that serves many calls.
 
 Each waiting call has about a hundred objects, which the collector traverses again and again. Hardly any object of
 triocept is in a reference cycle, so frequent collections find no garbage.

@@ -1,4 +1,4 @@
-"""Detection of functions that block the event loop.
+"""Detect functions that block the event loop.
 
 The detection runs in a thread, because a blocked loop cannot report anything.
 

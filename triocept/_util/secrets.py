@@ -1,4 +1,4 @@
-r"""Search for keys in texts, and replacement of each key by the text `MARK`.
+r"""Find keys in texts, and replace each key by the text `MARK`.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Output to standard error for people. Output that cannot be shown is dropped without an error.
+"""Write output for people to standard error. Output that cannot be shown is dropped without an error.
 
 Rules:
 

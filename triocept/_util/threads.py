@@ -1,4 +1,4 @@
-"""A function that runs other functions in threads."""
+"""Run functions in threads."""
 
 from __future__ import annotations
 

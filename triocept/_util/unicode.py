@@ -1,4 +1,4 @@
-"""Replacement of surrogates, so that a text can be encoded in UTF-8, and so be sent and written to files.
+"""Replace surrogates in texts, so that the texts can be encoded in UTF-8, and so be sent and written to files.
 
 A Python `str` may contain surrogates: halves of a pair that JavaScript has split, and the result of `surrogateescape`
 for bytes that are not UTF-8. UTF-8, and so JSON, cannot encode surrogates. Adjacent halves are joined to the character

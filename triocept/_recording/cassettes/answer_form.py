@@ -1,4 +1,4 @@
-"""Conversion of a recorded answer to the JSON value that a cassette's file contains, and back."""
+"""Convert a recorded answer to the JSON value that a cassette's file contains, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The content of a cassette as one JSON document, its merge with a new recording, and its file.
+"""Convert a cassette to one JSON document and back, merge it with a new recording, and read and write its file.
 
 Rules:
 

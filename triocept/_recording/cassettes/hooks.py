@@ -1,4 +1,4 @@
-"""Functions that a program passes to a cassette.
+"""Check and call the functions that a program passes to a cassette.
 
 `normalise` and `normalise_text` change requests and texts before they are compared. `forward_to` is for recording in
 programs that do not run in trio. The handler that it returns opens a connection to a real model for each call, in the

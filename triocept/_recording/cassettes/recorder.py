@@ -1,4 +1,4 @@
-"""Conversion of a call's outcome to a value without API keys, which is recorded.
+"""Convert the outcome of a call to a value without API keys, which a cassette records.
 
 For an outcome that cannot be recorded, this module makes an error.
 

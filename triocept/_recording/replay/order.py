@@ -1,4 +1,4 @@
-"""The events that must happen before a recorded answer is sent, for agents with concurrent sub-agents.
+"""Find the events that must happen before a replay sends a recorded answer, for agents with concurrent sub-agents.
 
 Agents mark neither the turn that began a sub-agent, nor the call that first reports the sub-agent's end. A sub-agent's
 first call contains the prompt from the tool call that launched the sub-agent. The sub-agent's result comes back in one

@@ -1,4 +1,4 @@
-"""Comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
+"""Compare the sampled token ids with the ids in the next prompt, and name each difference.
 
 A turn is compared with the earlier turn that it continues or rewrites (see `Trace.relations`). The comparison counts
 the ids of the earlier turn's prompt and completion with which the turn's prompt begins. The messages are compared, too.

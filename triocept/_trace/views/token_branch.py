@@ -1,4 +1,4 @@
-"""Consecutive calls as one flat sequence of tokens for training.
+"""Join consecutive calls to one flat sequence of tokens for training.
 
 Rules:
 

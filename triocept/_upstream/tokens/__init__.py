@@ -1,4 +1,4 @@
-"""Tokens for training: their ids and log probabilities, from servers that can send these.
+"""Get tokens for training (their ids and log probabilities) from servers that can send them.
 
 * `profile`: the request fields for each kind of server, and the check, when the upstream is opened, that the server
   sends tokens.

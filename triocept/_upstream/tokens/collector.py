@@ -1,4 +1,4 @@
-"""Collection of the tokens in one answer, and checks of the collected tokens.
+"""Collect the tokens in one answer, and check the collected tokens.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Readers of JSON and YAML files that people write. Each value is read together with its line number.
+"""Read JSON and YAML files that people write. Each value is read together with its line number.
 
 * `node`: a value and its place. `yaml_text`, `json_text`: readers of YAML and JSON.
 """

@@ -1,4 +1,4 @@
-"""Reader of YAML as JSON values, each with its line number.
+"""Read YAML as JSON values, each with its line number.
 
 Rules:
 
