@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A recorded answer is kept in its canonical form, not as a provider's bytes, so it can be sent in any dialect. No header
-   is kept.
+1. A recorded answer is kept in its canonical form, not as a provider's bytes, so it can be sent in any dialect. No
+   header is kept.
 2. Ids of answers and of tool calls are not kept: each answer gets new ids in the format of its dialect.
 3. The recorded answer is sent unchanged, with its stop reason and usage. The usage matters because an agent decides by
    it when to compact its history.

@@ -534,7 +534,7 @@ class ExchangeState:
         """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
 
         The id of the returned response is the id that the agent has already received. If the agent has received no id
-        yet, it is the id of `response`; if this id is empty, it is a new id.
+        yet, the id is that of `response` or, if that is empty, a new id.
         """
         answer, calls, content = self.answer, False, []
         for part in response.content:

@@ -186,7 +186,7 @@ class GateState:
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
         """Store `hook`, the agent's hook, if the rollout needs a gate.
 
-        Return the events on which the agent must run it.
+        Return the events on which the agent must run the hook.
 
         The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 

@@ -491,7 +491,7 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
     """Store `hook`, the hook that an agent will use, before the agent starts.
 
-    Return the events on which it must run it.
+    Return the events on which the agent must run the hook.
 
     The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 

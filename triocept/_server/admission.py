@@ -19,7 +19,7 @@ Rules:
 6. Connections are read in turns (`Turns`), one piece in each turn. A turn of a connection ends one schedule point after
    the piece is read, so that the piece is processed before further connections are read.
 7. Requests without a key are answered one at a time. Connections that can be accepted, or have just been accepted, are
-   served before them. A request with a key never waits for requests without a key.
+   served before such requests. A request with a key never waits for requests without a key.
 8. Among the keyless connections, new connections are read first: connections that have sent neither an incomplete head
    nor a request without a key. An agent's first piece contains its key, so a new agent waits only for other new
    connections.

@@ -24,8 +24,8 @@ Rules:
    * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent if the
      answer has not begun yet. Events are numbered from 0, so this keep-alive has the `sequence_number` 2.
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
-     lane). On a websocket, the first keep-alive is also sent after `KEEPALIVE_EVERY` seconds, not after `HEAD_AFTER`
-     (`websocket`).
+     lane). Like all further keep-alives, the first keep-alive is then sent after `KEEPALIVE_EVERY` seconds, not
+     after `HEAD_AFTER` (`websocket`).
    * For a request without streaming, a keep-alive is one space before the JSON body.
 3. If an answer fails in the middle of its stream, the dialect's error event is sent, and then the connection is broken
    off. So no client can mistake the stream for a complete answer.

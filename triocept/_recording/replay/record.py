@@ -33,7 +33,7 @@ was needed for a real agent:
    this recorded conversation contains the live calls. For a new live conversation, a recorded conversation that no
    other live conversation uses is preferred, because two sub-agents may have the same task.
 8. The nearest turn is the turn whose moves have the longest beginning in common with those of the call. It is in a
-   conversation of the same kind, and has not answered this conversation yet. Of several such turns, the turn that
+   conversation of the same kind, and has not answered the live conversation yet. Of several such turns, the turn that
    settled first is used. A repeated call is answered as in rule 6. In rule 8, system prompts do not count, because a
    new version of an agent has another system prompt.
 9. In a recorded answer, the live directories replace the recorded directories. Tool calls keep their recorded ids. If
