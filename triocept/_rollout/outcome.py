@@ -62,7 +62,7 @@ class Answered(msgspec.Struct, frozen=True):
     kind: ClassVar[OutcomeKind] = "answered"
     """Name of the outcome in a turn."""
     why: ClassVar[None] = None
-    """The reason for a missing answer is None, because the exchange was answered."""
+    """None in place of a reason for a missing answer, because the exchange was answered."""
 
     response: Response
     document: bytes | None = None

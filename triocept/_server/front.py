@@ -486,7 +486,7 @@ def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt; None if there is none."""
+    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

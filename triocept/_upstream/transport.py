@@ -244,7 +244,7 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
 
 
 def _cause(exc: BaseException | None, kind: type[E]) -> E | None:
-    """Return the exception of type `kind` among `exc` and its causes; None if there is none."""
+    """Return the exception of type `kind` among `exc` and its causes, or None."""
     while exc is not None and not isinstance(exc, kind):
         exc = exc.__cause__ or exc.__context__
     return exc

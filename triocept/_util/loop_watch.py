@@ -199,7 +199,7 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of user code in a task; None if there is none.
+    """Return the innermost frame of user code in a task, or None.
 
     User code is neither triocept, nor a library, nor generated code.
     """

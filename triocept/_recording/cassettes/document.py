@@ -80,7 +80,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the longest call in `before` whose messages are the beginning of `messages`; None if there is none."""
+    """Return the longest call in `before` whose messages are the beginning of `messages`; None without such a call."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])

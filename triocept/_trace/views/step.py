@@ -260,7 +260,7 @@ def check_trace(function: str, trace: object) -> None:
 
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
-    """Return each step with its node in the tree of tokens. The node is None if the step has no tokens."""
+    """Return each step with its node in the tree of tokens. A step without tokens has None in place of a node."""
     if isinstance(accept, str) or not isinstance(accept, Collection):
         raise TypeError(f"accept must be a list of names from Step.gaps, not {described(accept)}")
     for name in accept:
