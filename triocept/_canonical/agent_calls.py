@@ -54,7 +54,7 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
 
 
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
-    """Return the call in `part` with `arguments` as its arguments.
+    """Return the call in `part`, with its arguments replaced by `arguments`.
 
     For an item of the Responses API, `arguments` must be JSON.
     """

@@ -30,7 +30,7 @@ class SDK(Protocol):
 
 
 class DialectFacts(Protocol):
-    """The properties of a dialect that the package `_rollout` needs. It does not import the code of dialects."""
+    """The properties of a dialect that the package `_rollout` needs. `_rollout` imports no dialect."""
 
     @property
     def name(self) -> str: ...

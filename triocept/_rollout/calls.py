@@ -561,7 +561,7 @@ class _Latest:
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
         """Return the answer to the newest call that equals `request`. Return None if that call got no answer.
 
-        `retry_key` must be in `by_key`.
+        The caller must check that `by_key` contains `retry_key`.
         """
         return _first(request, reversed(self.by_key[retry_key]))
 

@@ -537,7 +537,7 @@ class _Response:
 class _RawFrames:
     """Converts a raw body to websocket frames.
 
-    An SSE body becomes one frame for each event, any other body a single frame.
+    An SSE body becomes one frame for each event. Any other body becomes a single frame.
     """
 
     def __init__(self, head: RawResponse) -> None:

@@ -80,7 +80,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
     Raises:
         OSError: the file cannot be read.
         DialectError: the file is not a trace file, or has no readable line (for example, because triocept 0.2.0 wrote
-            it), or a newer triocept wrote a line: the path is then `file:line`.
+            it), or a newer triocept wrote a line (the error's path is then `file:line`).
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)

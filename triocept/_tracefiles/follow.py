@@ -25,8 +25,8 @@ INTERVAL = 0.1
 """Seconds between two attempts to read new lines of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Number of bytes from the start of the latest line that are kept. They identify the file, because they contain the
-line's run, number and chain."""
+"""Number of bytes from the start of the latest line that are kept. These bytes identify the file, because they contain
+the line's run, number and chain."""
 
 
 def iter_traces(

@@ -33,8 +33,8 @@ class CommandTunnel(Tunnel):
             endpoint's port, host and local URL (such as `http://127.0.0.1:40001`).
         pattern: a regular expression, searched in each line of stdout and stderr. The URL is the pattern's first group,
             or the whole match if the pattern has no group. A match without a scheme (`bore.pub:40001`) gets `http://`.
-            Without a pattern, the URL is the first URL in the output whose host is not this machine. This is wrong for
-            programs that first print the URL of their manual.
+            Without a pattern, the URL is the first URL in the output whose host is not this machine. This URL is wrong
+            for programs that first print the URL of their manual.
         timeout: maximum seconds until the program prints the URL.
         env: variables to add to the environment that the command inherits from this program.
 

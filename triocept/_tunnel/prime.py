@@ -47,8 +47,8 @@ FIRST_LOOK_PAUSE = 0.02
 """Seconds between two checks until `frpc` is connected. This is the maximum time for which a new `frpc` is not yet
 registered with the watcher."""
 REGISTER_PATIENCE = 2.0
-"""Seconds for which a cancelled start waits for the service's answer. Without the answer, it could not delete the
-registration."""
+"""Seconds for which a cancelled start waits for the service's answer. Without the answer, the registration could not be
+deleted."""
 STOP_TIMEOUT = 10.0
 """Maximum seconds to end `frpc` and to delete the registration. (Without this limit, the package might take 100 s.)"""
 CLOSE_TIMEOUT = 1.0

@@ -30,7 +30,7 @@ CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
 """Number of unanswered keep-alives after which ssh ends the connection. So a dead network is noticed after 15 s. (By
-default, OpenSSH never notices it.)"""
+default, OpenSSH never notices a dead network.)"""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
