@@ -35,13 +35,14 @@ import trio
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
-from .base_connection import KEYLESS_PIECE, BaseConnection, http_date
+from .base_connection import KEYLESS_PIECE, MAX_RECEIVE, BaseConnection, http_date
 from .intake import LINGER, Route
 from .listen import BLANK_LINE
 from .raw import end_raw, send_raw
 from .transport import BodyTooLarge, Head, Reply
 
 if TYPE_CHECKING:
+    from .._util.bare_socket import BareSocket
     from .front import Front
 
 _HEAD = re.compile(
@@ -125,14 +126,16 @@ class HTTP11:
 
         If an answer could not be sent completely, close the connection.
         """
-        connection, inbox = self._connection, self._inbox
+        connection, inbox, expected = self._connection, self._inbox, 0
         while True:
             if not inbox.data:
                 inbox.join()
             connection.idle = not inbox.data
             if connection.keyless:
                 connection.hold(inbox.size)
+            inbox.expected = expected
             size = await inbox.find_head()
+            inbox.expected = 0
             if size < 0:
                 break
             connection.idle = False
@@ -147,6 +150,7 @@ class HTTP11:
                 self._is_hypercorns = bool(inbox.data)
                 break
             del inbox.data[:size]
+            expected = size if self._unread >= _LONG else 0
             try:
                 if isinstance(answer, Reply):
                     self.respond(answer)
@@ -358,6 +362,7 @@ class Inbox:
         "at_due",
         "data",
         "due",
+        "expected",
         "gone",
         "long",
         "on_gone",
@@ -368,6 +373,8 @@ class Inbox:
         self.data = connection.ahead
         self.long = b""
         """Received bytes that come after the bytes in `data`: a long piece of a body, which is not copied to `data`."""
+        self.expected = 0
+        """Length of the head that is expected next, if a long body is expected behind it; otherwise 0."""
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
         """Function to call when the client hangs up. If None, no function is called."""
@@ -398,18 +405,21 @@ class Inbox:
     async def read(self) -> None:
         """Receive bytes until the client disconnects. Cancellation: no bytes are lost."""
         connection = self._connection
+        has_arrived: bool | None
         try:
             while not self.gone:
                 with trio.CancelScope(deadline=self.due) as self.timer:
                     while not self.gone:
                         while self.size > _READ_AHEAD:
                             await self._capacity.wait()
-                        piece = await connection.receive(len(self.data))
-                        self._add(piece)
-                        if piece:
-                            del piece  # no frame keeps the piece during the wait
-                            self._arrival.notify_all()
+                        if (bare := connection.wire.socket) is None or connection.keyless:
+                            has_arrived = self._add(await connection.receive(len(self.data)))
                         else:
+                            await bare.wait()
+                            has_arrived = self._take_from(bare)
+                        if has_arrived:
+                            self._arrival.notify_all()
+                        elif has_arrived is not None:
                             self.hang_up()
                 if self.at_due is not None and self.due <= trio.current_time():
                     self.at_due()
@@ -417,20 +427,40 @@ class Inbox:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.hang_up()
 
-    def _add(self, piece: bytes) -> None:
-        """Add a received piece.
+    def _take_from(self, bare: BareSocket) -> bool | None:
+        """Add the bytes that have arrived. Return False if the client has disconnected, None if no byte has arrived.
+
+        If a head of the length `expected` arrives, its body becomes a piece of its own, which is not copied.
+        """
+        expected = 0 if self.size else self.expected
+        piece = bare.take(expected or MAX_RECEIVE)
+        if piece is None:
+            return None
+        if self._add(piece) and len(piece) == expected:
+            self._add(bare.take(MAX_RECEIVE) or b"")
+        return bool(piece)
+
+    def _add(self, piece: bytes) -> bool:
+        """Add a received piece. Return False if the piece is empty.
 
         If the piece is long, store only the head in it in `data`, and the following part of a body in `long`.
         """
-        if len(piece) < _LONG or self.data or self.long:
+        data = self.data
+        if len(piece) < _LONG or self.long:
             self.join()
-            self.data += piece
-            return
-        end = piece.find(b"\r\n\r\n", 0, self._max_head) if piece.startswith(b"POST ") else -1
-        if end >= 0:
-            self.data += piece[: end + 4]
-            piece = piece[end + 4 :]
-        self.long = piece
+            data += piece
+        elif data:  # stored separately only if `data` is one whole head: `find_head` then reads no further
+            if data.endswith(b"\r\n\r\n") and data.find(b"\r\n\r\n") == len(data) - 4:
+                self.long = piece
+            else:
+                data += piece
+        else:
+            end = piece.find(b"\r\n\r\n", 0, self._max_head) if piece.startswith(b"POST ") else -1
+            if end >= 0:
+                data += piece[: end + 4]
+                piece = piece[end + 4 :]
+            self.long = piece
+        return bool(piece)
 
     def join(self) -> None:
         if self.long:
