@@ -507,7 +507,7 @@ def _check_opener(given: object) -> None:
     for one in several:
         if isinstance(one, AbstractAsyncContextManager):
             raise TypeError(
-                "open_endpoint must be a function that opens an endpoint, but this function was already called: "
+                "open_endpoint must be a function that opens an endpoint, not the result of a call of this function: "
                 f"write {hint}"
             )
         if not callable(one):

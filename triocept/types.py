@@ -1,4 +1,4 @@
-"""The types of requests and responses, options and services.
+"""The types of requests, responses, options and host services.
 
 The requests and responses of all dialects are converted to these types of requests and responses.
 

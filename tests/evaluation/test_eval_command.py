@@ -173,7 +173,10 @@ def test_the_store_of_another_list_of_tasks_is_refused_before_an_agent_starts(fo
     write_tasks({"id": "a", "prompt": "say it"})
     assert evaluated().returncode == 0
     write_tasks({"id": "z", "prompt": "say it"})
-    for tasks, text in {"z": "another list of tasks: tasks has no task 'a'", "a": "task 'a' differs"}.items():
+    for tasks, text in {
+        "z": "another list of tasks: it has the task 'a', which is not in tasks",
+        "a": "task 'a' differs",
+    }.items():
         write_tasks({"id": tasks, "prompt": "say something else"})
         run = evaluated("--resume")
         assert run.returncode == 2

@@ -594,7 +594,7 @@ async def test_more_tasks_and_more_samples_join_the_store(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("change", "text"), [
-    ({"tasks": [TASK | {"id": "z"}]}, "the store belongs to another list of tasks: evaluation has no task 'a'"),
+    ({"tasks": [TASK | {"id": "z"}]}, "another list of tasks: it has the task 'a', which is not in evaluation"),
     ({"tasks": [TASK | {"prompt": "Bye."}]}, "task 1: task 'a' differs from the task that the store has"),
     ({"scorers": includes()}, "its setting scorers is"),
     ({"model": overloaded}, "its setting model is"),
@@ -893,8 +893,8 @@ async def test_a_rescoring_that_cannot_read_the_directory_keeps_the_earlier_scor
     assert [each.failures for each in after.samples] == [{}] * 3
     said = [line for line in caplog.messages if "keep their earlier score" in line]
     assert said == [
-        "reads_file: 3 of 3 samples keep their earlier score, because the store has not kept what the scorer reads "
-        "(keep_workdirs)"
+        "reads_file: 3 of 3 samples keep their earlier score, because the store did not keep the working "
+        "directories that the scorer reads: run the evaluation again with keep_workdirs=True"
     ]
 
 

@@ -156,7 +156,7 @@ WRONG: list[tuple[str, str]] = [
     ("- {429: a}", r"s.yaml:1: \[0\]: a key must be a text; to make '429' a text, put it in quotes"),
     ("- !!python/object:os.system ls", r"s.yaml:1: \[0\]: a tag \(.*system\) is not allowed here"),
     ("- !!int x", r"s.yaml:1: \[0\]: a tag .* is not allowed here"),
-    ("&a [*a]", r"s.yaml:1: \[0\]: the alias `\*a` has no complete anchor `&a`"),
+    ("&a [*a]", r"s.yaml:1: \[0\]: the alias `\*a` refers to no value: no value with the anchor `&a`"),
     ("- <<: {tool: t}", r"cannot have the key '<<'"),
 ]  # fmt: skip
 

@@ -658,9 +658,9 @@ def test_what_is_made_wrongly_is_named(call: str, kind: type[Exception], text: s
 POOLS: dict[str, tuple[Any, str]] = {
     "one that was called": (
         lambda: serve_endpoint(),
-        "but this function was already called: write serve_pool.partial",
+        "not the result of a call of this function: write serve_pool.partial",
     ),
-    "one in a list": (lambda: [serve_endpoint()], "but this function was already called"),
+    "one in a list": (lambda: [serve_endpoint()], "not the result of a call of this function"),
     "a number": (
         lambda: 4,
         "not int: 4: write serve_pool.*; to limit the rollouts of each endpoint, pass per_endpoint=4",

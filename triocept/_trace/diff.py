@@ -50,7 +50,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A message of the first call, of the second call, or of both calls, with the difference between the two calls."""
+    """A message of the first call, of the second call, or of both calls, and how the message differs between them."""
 
     kind: Literal["same", "added", "dropped", "edited"]
     """Kind of the difference. Messages in which only cache marks or ids of tool calls differ count as the same, as in

@@ -87,7 +87,7 @@ class _Written(msgspec.Struct, gc=False):
 
 
 class RunLines:
-    """The lines of one rollout in one file: the written lines, and the block that is written next.
+    """The lines of one rollout in one file: the written lines, and the lines that the next write adds as one block.
 
     Args:
         opening: record of the start of the rollout.

@@ -74,9 +74,9 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """Suspend the limit of silence if `paused` is True, because the call then does not wait for the provider.
+        """Suspend the limit of silence if `paused` is True, and start it again if `paused` is False.
 
-        If `paused` is False, start the limit of silence again.
+        The limit must not run while the call waits for something other than the provider.
         """
         self._paused = paused
         if self._held_at is not None:

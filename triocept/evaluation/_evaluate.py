@@ -310,8 +310,9 @@ class EvaluationRun:
         if rescore:
             for name, count in self.not_rescored(results).items():
                 self.say(
-                    f"{name}: {count:,} of {len(planned):,} samples keep their earlier score, because the store has "
-                    "not kept what the scorer reads (keep_workdirs)"
+                    f"{name}: {count:,} of {len(planned):,} samples keep their earlier score, because the store did "
+                    "not keep the working directories that the scorer reads: run the evaluation again with "
+                    "keep_workdirs=True"
                 )
         return results
 
@@ -358,8 +359,8 @@ class EvaluationRun:
         for task in before.tasks:
             if task.id not in self.tasks.places:
                 raise wrong(
-                    f"the store belongs to another list of tasks: {self.tasks.name} has no task {task.id!r}; use "
-                    "another directory"
+                    f"the store belongs to another list of tasks: it has the task {task.id!r}, which is not in "
+                    f"{self.tasks.name}; use another directory as the store"
                 )
         if (least := before.samples_per_task) > self.samples:
             raise wrong(

@@ -348,7 +348,8 @@ class MissingDirectory:
     def _fail(self, *args: object) -> Any:
         self._used = True
         raise NoScore(
-            "the scorer needs the working directory of the sample, which the store has not kept (keep_workdirs)",
+            "the scorer needs the working directory of the sample, but the store did not keep it: to keep it, run the "
+            "evaluation again with keep_workdirs=True",
             reason="not_recorded",
         )
 

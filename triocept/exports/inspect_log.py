@@ -329,7 +329,7 @@ class SampleEvents:
         return self._tools[key]
 
     def _places_of(self, message: Message) -> list[int]:
-        """Return the positions of `message` in the pool. If it is not in the pool yet, add it."""
+        """Return the indexes of the entries for `message` in the log's message pool. If it has none yet, add them."""
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             known = self._known[id(message)] = (message, [])

@@ -68,7 +68,10 @@ the answer is sent, although events are missing."""
 
 
 class Gate:
-    """The recorded events that have happened again so far in one live rollout."""
+    """The recorded events that one live rollout has already repeated.
+
+    A recorded answer waits until the events before it have been repeated.
+    """
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order

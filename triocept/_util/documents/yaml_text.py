@@ -163,7 +163,9 @@ class _Builder:
         if not self._aliases:
             raise node.error("anchors and aliases are not allowed here")
         if name not in self._anchors:
-            raise node.error(f"the alias `*{name}` has no complete anchor `&{name}` before it")
+            raise node.error(
+                f"the alias `*{name}` refers to no value: no value with the anchor `&{name}` ends before it"
+            )
         meant, count = self._anchors[name]
         self._add(count, node)
         node.value = meant.value

@@ -323,7 +323,10 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """Make the part at `place` the open part of `item`. If another part is open, end it; begin the part `empty`."""
+        """Make the part at `place` the open part of `item`.
+
+        If this part is not open yet, end the open part, if there is one, and begin a part with the content of `empty`.
+        """
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place

@@ -178,7 +178,7 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """The file `done.jsonl`, to which the program that holds the lock appends.
+    """The file `done.jsonl` of a store. The program that holds the store's lock appends a line for each finished task.
 
     `fsync=True` syncs the file after each line.
     """
