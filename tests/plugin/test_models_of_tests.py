@@ -374,6 +374,17 @@ def test_its_argument_raises(triocept_model):
     assert result.stdout.str().count("triocept_model was not called, so there was no model") == 2
 
 
+def test_a_test_that_fails_in_a_frame_without_source_does_not_end_the_session(run: Run) -> None:
+    result = run("""
+import os
+
+def test_it(triocept_model):
+    os.environ["NO_SUCH_VARIABLE_AT_ALL"]
+""")
+    result.assert_outcomes(failed=1)
+    assert "triocept_model was not called, so there was no model" in result.stdout.str()
+
+
 def test_an_async_client_that_outlives_the_loop_of_a_test_reaches_the_next_model(run: Run) -> None:
     result = run("""
 import asyncio, httpx2

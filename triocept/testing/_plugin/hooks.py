@@ -158,7 +158,8 @@ def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseExcept
 
     An autouse fixture may request `triocept_model` for tests that do not use `triocept_model`.
     """
-    if any("triocept_model(" in str(entry.statement) for entry in excinfo.traceback):
+    with_source = [entry for entry in excinfo.traceback if entry.frame.code.fullsource is not None]
+    if any("triocept_model(" in str(entry.statement) for entry in with_source):
         return False
     code = getattr(inspect.unwrap(getattr(item, "obj", None)), "__code__", None)  # type: ignore[arg-type]
     return (
