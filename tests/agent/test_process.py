@@ -120,6 +120,9 @@ async def test_a_command_that_does_not_exist_is_named_and_nothing_of_the_environ
 
 async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
     plain, garbage = tmp_path / "plain", tmp_path / "garbage"
+    for name, text in (("orphan", "#!/usr/bin/nothere -x\n"), ("script.py", "print()\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
     plain.write_text("#!/bin/sh\n")
     garbage.write_bytes(b"\x00\x01\x02")
     garbage.chmod(0o755)
@@ -128,6 +131,9 @@ async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
         ([str(plain)], None, "chmod"),
         ([str(tmp_path)], None, "this is a directory"),
         ([str(garbage)], None, "not a program for this machine"),
+        ([str(tmp_path / "orphan")], None, "interpreter '/usr/bin/nothere', which does not exist"),
+        (["./orphan"], tmp_path, "interpreter '/usr/bin/nothere', which does not exist"),
+        ([str(tmp_path / "script.py")], None, "run it as python /.*script.py"),
         (["true"], tmp_path / "none", "working directory .*none.*No such file"),
         (["true"], plain, "working directory .*plain.*Not a directory"),
         (["true", "x" * 3_000_000], None, "too long"),

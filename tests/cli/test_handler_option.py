@@ -136,3 +136,26 @@ def test_each_rollout_of_a_fleet_gets_its_own_handler(engine: str, folder: Path)
     resumed = triocept(*fleet, "--resume", "--handler", "mine.py:answer", *command, timeout=60, cwd=folder)
     assert resumed.returncode == 1
     assert "handler" in resumed.stderr
+
+
+def test_a_file_hides_no_module_that_triocept_needs(tmp_path: Path) -> None:
+    """The names are those of a dependency and of a module of Python that are imported late."""
+    for name in ("h2", "calendar", "http", "h11"):
+        (tmp_path / f"{name}.py").write_text(
+            "from near import TEXT\nasync def answer(e): await e.respond(TEXT)\n"
+        )
+    (tmp_path / "near.py").write_text("TEXT = 'from beside'")
+    (tmp_path / "agent").mkdir()
+    program = str(Path(sys.executable).with_name("triocept"))
+    command = [program, "run", "--quiet", "--cwd", "agent", "--handler"]
+    agent = ("--", sys.executable, "-c", AGENT, "0", "a")
+    for name in ("h2", "h11"):
+        done = subprocess.run(
+            [*command, f"{name}.py:answer", *agent],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "said: from beside\n"), done.stderr

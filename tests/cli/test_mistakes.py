@@ -476,6 +476,9 @@ MISTYPED = [
         ("run", "--http2", "--", "true"),
         "there is no option --http2; it was removed, because the endpoint uses HTTP/1.1",
     ),
+    (("run", "--record", "--", "true"), "--record needs a value (FILE) before --"),
+    (("run", "--env", "--", "true"), "--env needs a value (NAME[=VALUE]) before --"),
+    (("run", "--script", "--quiet", "--", "true"), "--script needs a value (FILE) before --quiet"),
     (("serve", "--http2"), "there is no option --http2; it was removed, because the endpoint uses HTTP/1.1"),
     (
         ("run", "--upstrem", "http://x/v1", "--", "true"),
@@ -547,7 +550,23 @@ def test_a_handler_that_a_file_does_not_have_is_named_with_what_it_has(
     assert said.format(file=file) in done.stderr
 
 
+@pytest.mark.parametrize(("name", "command", "said"), [
+    ("ok.yaml", "ok.yaml -- true", "there is no program 'ok.yaml' on the PATH; did you mean --script ok.yaml?"),
+    ("tiny.py", "-- tiny.py hi", "'tiny.py' on the PATH; to run this file, write python tiny.py hi"),
+    ("agent", "-- agent hi", "'agent' on the PATH; to run the file in this directory, write ./agent hi"),
+])  # fmt: skip
+def test_a_file_in_place_of_a_program_names_what_to_write(
+    name: str, command: str, said: str, tmp_path: Path
+) -> None:
+    written(tmp_path, "- hello\n", name)
+    done = forked("run", *command.split(), timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize(("text", "said"), [
+    ("*: approve\n", 'policy.yaml:1: this is not YAML: a text that begins with * must be in quotes: write "*": ap'),
+    ("Read: approve\n*.x: ask\n", 'policy.yaml:2: this is not YAML: a text that begins with * must be in quotes'),
     ("Bash: {rejct: no}\n", "policy.yaml:1: Bash: unknown decision 'rejct'; did you mean reject?"),
     ("Bash: approv\n", "policy.yaml:1: Bash: unknown decision 'approv'; did you mean approve?"),
     ("Bash: Reject\n", "policy.yaml:1: Bash: unknown decision 'Reject'; did you mean reject?"),

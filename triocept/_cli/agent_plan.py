@@ -83,6 +83,8 @@ class AgentPlan:
                 f"triocept run -- {' '.join(words)}"
             )
         if os.sep not in name:
+            if self.name is None and Path(name).is_file():
+                raise click.UsageError(f"there is no program {name!r} on the PATH; {self._meant()}")
             other = "give its full path" if self.name is None else "give its path with --executable"
             how = f"install it with: {INSTALL[name]}; or" if name in INSTALL else "install it, or"
             raise click.UsageError(f"there is no program {name!r} on the PATH: {how} {other}")
@@ -90,6 +92,15 @@ class AgentPlan:
             what = "is a directory" if Path(name).is_dir() else "does not exist"
             raise click.UsageError(f"the program {name!r} {what}: correct the path")
         raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
+
+    def _meant(self) -> str:
+        """Return what to write in place of a command that names a file of the current directory as its program."""
+        name, *arguments = self.command
+        if "--" in arguments:
+            return f"did you mean --script {shlex.quote(name)}?"
+        if name.endswith(".py"):
+            return f"to run this file, write {shlex.join(['python', *self.command])}"
+        return f"to run the file in this directory, write {shlex.join([f'./{name}', *arguments])}"
 
     def check_home(self, cwd: Path | None) -> None:
         """Raise click.UsageError if `--keep-home` is given, but triocept cannot use the agent's own configuration."""

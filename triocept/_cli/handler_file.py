@@ -5,8 +5,7 @@ Rules:
 1. If NAME is a function or class that can be called without arguments, triocept calls it once for each rollout. The
    result must be the handler, or a context manager that yields the handler. Any other object NAME is the handler
    itself.
-2. The file is run once in each process. The file can import modules from its own directory, as if Python had started
-   the file.
+2. The file is run once in each process. The file can import modules from its own directory.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
 from inspect import isclass, isroutine
 from pathlib import Path
 from types import ModuleType
@@ -98,7 +98,9 @@ def _is_own(name: str, value: object, module: str) -> bool:
 
 @cache
 def _module(path: Path, option: str) -> ModuleType:
-    name = path.stem if path.stem not in sys.modules else f"{path.stem}_handler"
+    other = PathFinder.find_spec(path.stem)  # a module that the name of the file must not hide
+    is_taken = path.stem in sys.modules or (other is not None and other.origin != str(path.resolve()))
+    name = f"{path.stem}_handler" if is_taken else path.stem
     module = ModuleType(name)
     module.__file__ = str(path)
     add_directory(path)

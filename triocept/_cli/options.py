@@ -73,6 +73,16 @@ class Option(click.Option):
         super().__init__(*args, **settings)
         self.group = group
 
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Convert the value. Raise click.UsageError if the value is `--` or an option of the command."""
+        names = {"--", *(name for each in ctx.command.params for name in each.opts if name.startswith("-"))}
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, str) and each in names:
+                raise click.UsageError(
+                    f"{self.opts[0]} needs a value ({self.make_metavar(ctx)}) before {each}", ctx
+                )
+        return super().type_cast_value(ctx, value)
+
 
 @contextmanager
 def _hints(ctx: click.Context) -> Iterator[None]:

@@ -57,7 +57,7 @@ class Script:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open the script's handler. The script can import modules from its directory, as if Python had started it.
+        """Open the script's handler. The script can import modules from its directory.
 
         Raise TrioceptError if the file is not a script. Exceptions in the script's own code are raised unchanged.
         """
@@ -75,9 +75,12 @@ class Script:
 
 
 def add_directory(path: Path) -> None:
-    """Make the modules in a file's directory importable, as if Python had started the file."""
+    """Make the modules in a file's directory importable.
+
+    The directory is the last of `sys.path`, so that no file in it hides a module that triocept imports later.
+    """
     if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:

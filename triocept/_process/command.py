@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -234,7 +235,12 @@ def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -
     if cwd is not None and error.filename == cwd:
         return f"its working directory {os.fspath(cwd)!r} cannot be used ({error.strerror}): pass another one as cwd"
     if error.errno == errno.ENOENT and "/" in name:
-        return "this file, or the interpreter that its first line names, does not exist: check the path"
+        if (interpreter := _interpreter(os.path.join(cwd or "", name))) is not None:
+            return (
+                f"its first line names the interpreter {interpreter!r}, which does not exist: correct this line, or "
+                "pass the interpreter and the file as a command"
+            )
+        return "this file does not exist: check the path"
     if error.errno == errno.ENOENT and " " in name:
         words = ", ".join(map(repr, name.split()))
         return (
@@ -246,8 +252,21 @@ def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -
         return "this is a directory: pass the path of the program in it"
     if error.errno == errno.EACCES:
         return f"this file is not executable: run `chmod +x {name}`, or start the file with its interpreter"
+    if error.errno == errno.ENOEXEC and name.endswith(".py"):
+        return f"its first line does not name an interpreter (`#!`): run it as python {shlex.quote(name)}"
     if error.errno == errno.ENOEXEC:
         return "this is not a program for this machine: a script must begin with `#!` and its interpreter"
     if error.errno == errno.E2BIG:
         return "its arguments and environment are too long for the system: pass the prompt as input"
     return error.strerror or str(error)
+
+
+def _interpreter(path: str) -> str | None:
+    """Return the interpreter that the first line of a script names; None if the file is not such a script."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(256)
+    except OSError:
+        return None
+    words = os.fsdecode(first.removeprefix(b"#!")).split()
+    return words[0] if first.startswith(b"#!") and words else None

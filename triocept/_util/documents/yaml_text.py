@@ -65,6 +65,10 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
                 f"this is not YAML: the {mark} in line {line} is not closed: close it with {_CLOSED[mark]}, or put a "
                 f"text that begins with {mark} in quotes"
             ) from None
+        if (quoted := _quoted_star(exc, text)) is not None:
+            raise Node(file, _line_of(exc, text), "", None).error(
+                f"this is not YAML: a text that begins with * must be in quotes: write {quoted}"
+            ) from None
         problem = ", ".join(filter(None, (getattr(exc, "context", None), getattr(exc, "problem", None))))
         problem = problem or str(exc).splitlines()[0]
         hint = "; put a text with such a character in quotes" if _UNQUOTED.search(problem) else ""
@@ -83,6 +87,14 @@ def _unclosed(error: Any) -> tuple[str, int] | None:
     if mark is None or error.context_mark.line == error.problem_mark.line:
         return None
     return mark, error.context_mark.line + 1
+
+
+def _quoted_star(error: Any, text: str) -> str | None:
+    """Return the line of an error with the text that begins with * in quotes; None if `error` has another cause."""
+    if getattr(error, "context", None) != "while scanning an alias":
+        return None
+    line = text.splitlines()[error.context_mark.line]
+    return re.sub(r"\*[^\s:,\]}]*", r'"\g<0>"', line, count=1).strip()
 
 
 def _line_of(error: Any, text: str) -> int:
