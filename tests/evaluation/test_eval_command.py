@@ -365,7 +365,7 @@ def test_a_check_whose_directory_was_not_kept_keeps_its_score_and_the_status_is_
     assert evaluated().returncode == 0
     again = evaluated("--rescore")
     assert again.returncode == 1
-    assert "▸ check: 1 of 1 samples keep their earlier score, because the store has not kept" in again.stderr
+    assert "▸ check: 1 of 1 samples keep their earlier score, because the store did not keep" in again.stderr
     assert read_results("run").values("check") == {"a": [1.0]}
     assert evaluated("--resume").returncode == 0
     shutil.rmtree("run")

@@ -786,7 +786,7 @@ async def test_rescoring_scores_recorded_samples_with_other_scorers_and_runs_no_
         reason, text = after.samples[0].failures[name]
         assert reason == "not_recorded"
         assert text.startswith(
-            "the scorer needs the working directory of the sample, which the store has not kept"
+            "the scorer needs the working directory of the sample, but the store did not keep it"
         )
     assert [sample.reason for sample in after.samples[2:]] == ["agent_raised"] * 2, "as before"
     assert after.scorers == ("exact", "length", "reads_file", "hides_errors")
@@ -894,7 +894,7 @@ async def test_a_rescoring_that_cannot_read_the_directory_keeps_the_earlier_scor
     said = [line for line in caplog.messages if "keep their earlier score" in line]
     assert said == [
         "reads_file: 3 of 3 samples keep their earlier score, because the store did not keep the working "
-        "directories that the scorer reads: run the evaluation again with keep_workdirs=True"
+        "directories that the scorer reads: run the evaluation again with keep_workdirs"
     ]
 
 

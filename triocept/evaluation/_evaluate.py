@@ -312,7 +312,7 @@ class EvaluationRun:
                 self.say(
                     f"{name}: {count:,} of {len(planned):,} samples keep their earlier score, because the store did "
                     "not keep the working directories that the scorer reads: run the evaluation again with "
-                    "keep_workdirs=True"
+                    "keep_workdirs"
                 )
         return results
 

@@ -47,8 +47,7 @@ async def open_exchange(
             default to True.
 
     Closing: if the block raises an exception, the exchange gets the same outcome as after an exception of a handler.
-        The exception
-    propagates unchanged.
+        The exception propagates unchanged.
 
     Raises:
         Unanswered: the block has ended, but the exchange has no outcome.
