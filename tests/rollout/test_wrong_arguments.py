@@ -534,7 +534,10 @@ async def test_a_function_that_hands_on_what_another_gives_is_a_handler() -> Non
 async def test_a_context_that_was_not_entered_is_no_handler() -> None:
     upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
     async with serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match="was not entered: use `async with … as handler`"):
+        with pytest.raises(
+            TypeError,
+            match=r"; open_upstream\(…\) is a context that was not entered: write `async with open_upstream\(…\) as up",
+        ):
             endpoint.open_rollout(upstream)
 
 
@@ -797,8 +800,34 @@ async def test_a_second_answer_says_what_the_first_one_was() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
         await ask(rollout)
     assert "already has an outcome, the answer 'the first'" in errors[0]
+    assert errors[0].endswith("; to send several texts in one answer, use open_stream")
 
 
 def test_a_class_that_derives_from_dialect_is_refused() -> None:
     with pytest.raises(TypeError, match="class Mine: Dialect is not a base class"):
         type("Mine", (dialects.Dialect,), {})
+
+
+def one_argument(call: Any) -> None: ...
+
+
+MISUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "a tool's argument": (
+        lambda: types.ToolCall("bash", command="ls"),  # type: ignore[call-arg]
+        r"^ToolCall accepts only its own fields .* 'command'; to pass the tool's arguments by name, use ToolCall\.of$",
+    ),
+    "replies without a list": (
+        lambda: triocept.ScriptedModel("hello", "world"),  # type: ignore[arg-type]
+        r"^a script must be one list of replies: write ScriptedModel\(\['hello', 'world'\]\)$",
+    ),
+    "a policy of one argument": (
+        lambda: handlers.approve(echo, one_argument),  # type: ignore[arg-type]
+        r"; `one_argument` must take two arguments \(call, exchange\)$",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "text"), MISUSED.values(), ids=MISUSED)
+def test_a_known_misuse_names_what_to_write(make: Callable[[], Any], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        make()

@@ -132,10 +132,22 @@ async def test_a_page_is_shown_as_words() -> None:
     assert "<" not in message
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_page_in_place_of_an_answer_names_the_url_as_the_mistake(status: int, stream: bool) -> None:
+    page = b"<!DOCTYPE html>\n<html><body><h1>Welcome</h1></body></html>"
+    _, raised = await bad_once(
+        says_and_closes(whole(page, status, kind="text/html")), CHAT, CHAT, stream=stream
+    )
+    assert "the answer is a web page, so this is not a model's server: correct the base URL" in raised.message
+    assert ("'Welcome'" in raised.message) == (status == 404 or not stream)
+
+
 async def test_a_provider_that_is_not_there_is_a_502() -> None:
     with refusing_port() as port:
         async with open_upstream(base_of(f"http://127.0.0.1:{port}", CHAT), dialect=CHAT) as upstream:
-            with pytest.raises(UpstreamError, match="no connection") as caught:
+            how = "no connection to .*; start the server, or correct the base URL$"
+            with pytest.raises(UpstreamError, match=how) as caught:
                 await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
     assert caught.value.status == 502
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 import msgspec
 
-from .._util.checks import check_type, unsayable
+from .._util.checks import NamesItself, check_type, unsayable
 from .._util.unicode import mended
 from ..errors import DialectError
 
@@ -75,7 +75,7 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
     extra: dict[str, Json] | None = None
 
 
-class ToolCall(_Part, frozen=True, gc=False):
+class ToolCall(_Part, frozen=True, gc=False, metaclass=NamesItself):
     """A tool call: the model's request that the agent run one of the agent's tools.
 
     `ToolCall.of("bash", command="ls")` makes a call from keyword arguments.
@@ -89,6 +89,9 @@ class ToolCall(_Part, frozen=True, gc=False):
     answers with the call."""
     kind: Literal["json", "text"] = "json"
     extra: dict[str, Json] | None = None
+
+    _wrong = "{} accepts only its own fields ({}): {}; to pass the tool's arguments by name, use ToolCall.of"
+    """Text of the error for a wrong argument; see `NamesItself`."""
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:

@@ -174,7 +174,7 @@ def _hint(policy: object) -> str:
         )
     if isinstance(policy, Decision):
         return f'; for this decision on every tool, write {{"*": Decision.{policy.kind}(…)}}'
-    return "; it must take two arguments, the call and the exchange" if callable(policy) else ""
+    return f"; {named(policy)} must take two arguments (call, exchange)" if callable(policy) else ""
 
 
 def names_beside_patterns(policy: Policy) -> Iterator[str]:

@@ -324,9 +324,12 @@ class ExchangeState:
         if isinstance(self.outcome, Abandoned):
             raise ExchangeAbandoned(f"{self!r} cannot be answered, because the agent has disconnected")
         if (found := self.outcome) is not None:
-            answer = f", the answer {short(found.response.text)}" if isinstance(found, Answered) else ""
+            answer, hint = "", ""
+            if isinstance(found, Answered):
+                answer = f", the answer {short(found.response.text)}"
+                hint = "; to send several texts in one answer, use open_stream"
             raise AlreadySettled(
-                f"{self!r} already has an outcome{answer}, so it cannot be answered or refused again"
+                f"{self!r} already has an outcome{answer}, so it cannot be answered or refused again{hint}"
             )
 
     def _check_awaited(self) -> None:

@@ -10,6 +10,7 @@ from reprlib import repr as short
 from typing import Any, TypeAlias
 
 from .._util.checks import is_not_async, named, takes
+from .._util.contexts import Context
 from .exchange import Exchange
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -94,7 +95,8 @@ def _problem(handler: object, *, plain: bool) -> str | None:
     while isinstance(inner, partial):
         inner = inner.func
     if is_unentered(inner):
-        return "is a context that was not entered: use `async with … as handler`"
+        entry = inner.entry() if isinstance(inner, Context) else "async with … as handler"
+        return f"is a context that was not entered: write `{entry}`"
     if not callable(inner):
         return "cannot be called"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):

@@ -32,6 +32,8 @@ _ERRORS = ("error", "detail", "message")
 _TAGS = re.compile(
     r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
+_PAGE = re.compile(rb"\s*<(?:!doctype\s+)?html\b", re.IGNORECASE)
+NO_SERVER = "the answer is a web page, so this is not a model's server: correct the base URL"
 
 
 class Reader:
@@ -71,8 +73,9 @@ class Reader:
             what = self._redaction.text(f"the provider answered {status}, which {what}")
             error = UpstreamError(what, headers=passed)
         elif (document := _decoded(body)) is None:
+            hint = f"; {NO_SERVER}" if status in _NOWHERE and _PAGE.match(body) else ""
             error = UpstreamError(
-                f"the provider answered {status}: {self._shown(body)}",
+                f"the provider answered {status}: {self._shown(body)}{hint}",
                 status=status,
                 body=self._redaction.text(_text(body)),
                 headers=passed,
@@ -112,7 +115,9 @@ class Reader:
         what = (
             f"the provider's answer cannot be read as {self._dialect.name}: {self._redaction.text(str(exc))}"
         )
-        if body:
+        if _PAGE.match(body):
+            what = f"{NO_SERVER}; the page contains {self._shown(body)}"
+        elif body:
             what = f"{what}; the answer is {self._shown(body)}"
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 

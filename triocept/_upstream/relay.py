@@ -32,7 +32,8 @@ from .._util.sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames
 from ..dialects.streams import StreamParser
 from ..errors import DialectError, UpstreamError
-from .failures import Reader
+from .failures import NO_SERVER, Reader
+from .headers import passed_down
 from .request import MAX_DOCUMENT
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ class Pieces:
         self._names = names
         self._pass_on = pass_on
         self._ended = False
+        self._begun = False
 
     async def next(self) -> Relayed | None:
         """Wait for the next piece and return it. Return None after the last piece.
@@ -247,12 +249,13 @@ class Pieces:
         """
         try:
             piece = await self._next()
-        except DialectError as exc:
+        except (DialectError, UpstreamError) as exc:
+            if not self._begun and self._reply.media_type == "text/html":
+                raise UpstreamError(NO_SERVER, headers=passed_down(self._reply.headers)) from None
+            if isinstance(exc, UpstreamError):  # it contains the key
+                raise self._reader.own_error(exc, b"", self._reply.headers) from None
             raise self._reader.unreadable(exc, b"", self._reply.headers) from exc
-        except UpstreamError as exc:
-            raise self._reader.own_error(
-                exc, b"", self._reply.headers
-            ) from None  # the original error contains the key
+        self._begun = True
         if piece is None or self._names is None:
             return piece
         return Relayed(piece.data, tuple(map(self._names.event, piece.events)))

@@ -228,6 +228,8 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
                 reason = f"the TLS handshake failed ({failed.reason or failed})"
                 if failed.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
                     reason += "; if the server uses plain HTTP, write http:// in the base URL"
+            elif proxy is None:
+                otherwise = "; start the server, or correct the base URL"
             return UpstreamError(f"no connection to the provider at {address}{by}: {reason}{otherwise}")
         case httpx2.ProxyError() | httpcore2.ProxyError():
             return UpstreamError(

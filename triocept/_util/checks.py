@@ -188,7 +188,8 @@ class NamesItself(msgspec.StructMeta):
                 if not str(exc).startswith(_NOT_THESE):
                     raise
                 names = ", ".join(self.__struct_fields__)
-                raise TypeError(f"{self.__name__} accepts only keyword arguments ({names}): {exc}") from None
+                form = getattr(self, "_wrong", "{} accepts only keyword arguments ({}): {}")
+                raise TypeError(form.format(self.__name__, names, exc)) from None
 
 
 _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")

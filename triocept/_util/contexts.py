@@ -88,6 +88,13 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     _name: str
     _gives: str
 
+    def __repr__(self) -> str:
+        return f"{self._name}(…)"
+
+    def entry(self) -> str:
+        """Return the code that enters the context manager: `async with NAME(…) as GIVES`."""
+        return f"async with {self!r} as {self._gives}"
+
     if not TYPE_CHECKING:  # Python's own text would name this class, which users do not use
 
         def __enter__(self) -> NoReturn:
@@ -101,8 +108,7 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
             raise AttributeError(f"cannot read .{name} yet: {self._how_to_enter()}", name=name)
 
         def _how_to_enter(self) -> str:
-            call = f"{self._name}(…)"
-            text = f"{call} is an async context manager: write `async with {call} as {self._gives}`"
+            text = f"{self!r} is an async context manager: write `{self.entry()}`"
             if self._name in ("serve_endpoint", "open_rollout", "open_upstream"):
                 text += "; for code that is not async, use `triocept.testing`"
             return text

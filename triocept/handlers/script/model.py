@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from reprlib import repr as short
-from typing import TypeAlias, cast, final
+from typing import Never, TypeAlias, cast, final
 
 import trio
 
@@ -53,7 +53,10 @@ class ScriptedModel:
             requests. The error's text names the places of both items.
     """
 
-    def __init__(self, replies: Iterable[Item]) -> None:
+    def __init__(self, replies: Iterable[Item], *more: Never) -> None:
+        if more:
+            texts = ", ".join(map(short, (replies, *more)))
+            raise TypeError(f"a script must be one list of replies: write ScriptedModel([{texts}])")
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
             none: object = replies
             hint = (
