@@ -273,12 +273,24 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     )
     told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
     assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
-    assert "unknown field `promt`: put your own data into metadata; a line must have the form {" in told[0][1]
+    assert told[0][1] == "unknown field 'promt'; did you mean prompt?"
     assert "line 1 is the same" in told[2][1]
     assert told[4][1].startswith("prompt must be a text, not 3; a line must have the form {")
     assert told[7][1].startswith("id must be a whole number or a text, not true; a line must have the form {")
     assert told[3][1] == "line 6 has the same id, '1': give each task its own id"
     assert not Path("run").exists()
+
+
+def test_a_field_that_fleet_does_not_have_names_what_to_do(folder: Path) -> None:
+    write_tasks({"prompt": "a", "target": "b"}, {"input": "a"}, {"prompt": "a", "colour": 1})
+    told = re.findall(r"tasks\.jsonl:\d+: (.*)", refused())
+    assert told[:2] == [
+        "target is a field of triocept eval: use triocept eval, or put it into metadata",
+        "input is a field of triocept eval: name it prompt",
+    ]
+    assert told[2].startswith(
+        "unknown field 'colour'; put your own data into metadata; a line must have the form"
+    )
 
 
 def test_a_line_that_is_no_closed_object_is_described(folder: Path) -> None:

@@ -673,6 +673,18 @@ def test_a_trace_in_place_of_a_script_names_the_option_that_replays_it(tmp_path:
     assert trace.read_bytes() == before
 
 
+def test_a_trace_in_place_of_tasks_is_said_in_one_line(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    assert triocept("run", "--record", trace, *ASK, "hi").returncode == 0
+    for done in (
+        triocept("eval", trace, "--scorer", "exact", "--", "true", "{prompt}"),
+        triocept("fleet", "--tasks", trace, "--store", tmp_path / "s", "--", "true", "{prompt}"),
+    ):
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert last == f"Error: {trace} is a trace file, and not a list of tasks: name a file of tasks"
+
+
 def test_a_page_of_what_is_no_trace_describes_the_file(tmp_path: Path) -> None:
     file = written(tmp_path, '{"a": 1}\n', "a.json")
     done = triocept("view", file)

@@ -115,6 +115,23 @@ def test_scorers_of_a_file_and_of_the_command_line_score_together(folder: Path) 
     }  # fmt: skip
 
 
+def test_a_file_that_no_sample_has_is_said_beside_the_score(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it", "target": "hello"})
+    run = evaluated("--scorer", "file:none.txt")
+    assert run.returncode == 0, run.stderr
+    assert "  file, all samples: the working directory has no file none.txt\n" in run.stdout
+    assert "all samples:" not in evaluated("--scorer", "file:out.txt", "--store", "other").stdout
+
+
+def test_a_text_that_looks_like_the_path_of_a_missing_file_is_said(folder: Path) -> None:
+    (folder / "there.txt").write_text("x")
+    files = {"a.txt": "src/nothere.txt", "b.txt": "there.txt", "c.txt": "two words.txt", "d.txt": "1.5"}
+    write_tasks({"id": "a", "prompt": "say it", "target": "hello", "files": files})
+    run = evaluated("--scorer", "includes")
+    text = "▸ task 'a': there is no file 'src/nothere.txt', so this text is the content of a.txt\n"
+    assert run.stderr.count("there is no file") == run.stderr.count(text) == 1
+
+
 def test_after_a_rescoring_of_a_run_that_ended_early_the_samples_that_were_not_run_are_counted(
     folder: Path,
 ) -> None:

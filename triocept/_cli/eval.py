@@ -25,7 +25,7 @@ from .fleet_worker import Plan, ignore, open_model
 from .forward import Forward
 from .handler_file import HandlerFile
 from .live_table import LiveTable, has_terminal
-from .options import Command, InputPath, Option, WholeNumber, did_you_mean
+from .options import Command, InputPath, Option, WholeNumber, check_tasks_file, did_you_mean
 from .script import Model, Script
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def evaluate(
     from ..evaluation import BadTasks, _worker, read_tasks
     from ..evaluation._evaluate import EvaluationRun, by_name, short_command
 
+    check_tasks_file(Path(tasks))
     runs = engine_of(engine, workers, slots_per_worker)
     plan = plan_of(command, options, engine=runs, policy=policy)
     try:

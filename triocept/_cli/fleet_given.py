@@ -14,13 +14,15 @@ import msgspec
 from .._canonical.content import Json
 from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
-from .options import did_you_mean
+from .options import check_tasks_file, did_you_mean
 
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
 _KINDS = ("in-process", "processes", "ray")
 SLOTS = 32
 """Default number of slots per worker."""
 _FORM = 'a line must have the form {"prompt": …, "id": …, "metadata": {…}}'
+
+_OWN = f"; put your own data into metadata; {_FORM}"
 
 
 class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -40,6 +42,7 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
     from ..evaluation.readers.json_lines import decoded_lines
     from ..evaluation.readers.reading import first_of
 
+    check_tasks_file(path)
     tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
     """For each key of a task: number of the line with the task."""
@@ -60,10 +63,17 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _task(document: object, number: int, lines: dict[str, int]) -> dict[str, Any]:
+    from ..evaluation import Task
     from ..evaluation.readers.reading import in_words
 
     if isinstance(document, ValueError):
         raise document
+    for name in document if isinstance(document, dict) else ():
+        if name in ("input", *Task.__struct_fields__) and name not in TaskLine.__struct_fields__:
+            other = "name it prompt" if name == "input" else "use triocept eval, or put it into metadata"
+            raise ValueError(f"{name} is a field of triocept eval: {other}")
+        if name not in TaskLine.__struct_fields__:
+            raise ValueError(f"unknown field {name!r}{did_you_mean(name, TaskLine.__struct_fields__, _OWN)}")
     try:
         line = msgspec.convert(document, TaskLine)
     except msgspec.ValidationError as exc:

@@ -303,6 +303,12 @@ def is_trace_file(path: Path) -> bool:
         return file.read(len(_START)) == _START
 
 
+def check_tasks_file(path: Path) -> None:
+    """Raise click.UsageError if the file in the place of a list of tasks is a trace file."""
+    if path.is_file() and is_trace_file(path):
+        raise click.UsageError(f"{path} is a trace file, and not a list of tasks: name a file of tasks")
+
+
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
     """Return the path of `--record`. Raise click.BadParameter if the file exists and is not a trace file."""
     if path is not None and path.is_file() and path.stat().st_size and not is_trace_file(path):

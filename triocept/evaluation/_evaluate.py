@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -64,12 +65,23 @@ from ._types import (
     sample_failed,
     sample_of,
 )
-from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample, takes_answer
+from ._worker import (
+    AgentFunction,
+    Answering,
+    Plan,
+    Scorer,
+    is_path,
+    loaded,
+    open_bench,
+    run_sample,
+    takes_answer,
+)
 from .readers import read_tasks
 from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
 
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
+_LIKE_A_PATH = re.compile(r"(?:[\w.-]+/)*[\w.-]+\.[A-Za-z]\w*")
 PROMPT = "{prompt}"
 """Placeholder in a command. The prompt of a task replaces it."""
 
@@ -236,6 +248,14 @@ class EvaluationRun:
             if (check := getattr(loaded(scorer), "problem", None)) and (problem := check(task))
         ]
         self.tasks.checked(self.tasks.name)
+        missing_files = [
+            f"task {task.id!r}: there is no file {source!r}, so this text is the content of {path}"
+            for task in tasks[:limit]
+            for path, source in {**task.files, **task.check_files}.items()
+            if _LIKE_A_PATH.fullmatch(source) and not is_path(source)
+        ]
+        for text in missing_files[:MOST_ERRORS]:
+            self.say(text)
         return replace(self, planned=tuple(tasks[:limit]))
 
     async def run(

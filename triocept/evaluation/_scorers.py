@@ -24,7 +24,7 @@ from .._rollout.functions import awaited
 from .._rollout.handler import check_handler
 from .._trace.trace import Trace
 from .._util.failures import text_of
-from ._types import NoScore, Score, Task
+from ._types import NO_FILE, NoScore, Score, Task
 from ._worker import Scorer, in_own_thread, run_command, scoring
 
 SHOWN = 500
@@ -93,6 +93,8 @@ async def _file(path: str, content: str | None, task: Task, workdir: Path, answe
     read = partial((workdir / path).read_text, errors="replace")
     try:
         found = (await in_own_thread(read)).strip()
+    except FileNotFoundError:
+        return Score(False, explanation=f"{NO_FILE} {path}")
     except OSError as exc:
         return Score(False, explanation=f"{path}: {exc.strerror}")
     wanted = task.targets if content is None else (content,)

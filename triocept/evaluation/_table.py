@@ -13,7 +13,7 @@ from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
 from ._statistics import Estimate, ScoreSummary, Used, summaries_of, used_by
-from ._types import EvaluationResults, Sample, belongs, lacking
+from ._types import NO_FILE, EvaluationResults, Sample, belongs, lacking
 
 WIDTH = 78
 MOST_TASKS = 12
@@ -48,6 +48,10 @@ def _scores(results: EvaluationResults) -> list[str]:
         if found.scored < found.planned:
             bounds = f"unscored as 0: {found.unscored_as_0:.3f}, as 1: {found.unscored_as_1:.3f}"
             notes.append(f"  {cut(visible(found.name), 16)}, {bounds}")
+        scores = [each.scores[found.name] for each in results.samples if found.name in each.scores]
+        texts = {score.explanation or "" for score in scores}
+        if len(texts) == 1 and (text := texts.pop()).startswith(NO_FILE):
+            notes.append(cut(f"  {cut(visible(found.name), 16)}, all samples: {visible(text)}"))
     left_out = max(found.pass_at[-1].left_out for found in summaries)
     if left_out and number > 1:
         tasks = counted(len(results.tasks) - left_out, "task", "tasks")

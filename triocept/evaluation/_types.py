@@ -97,6 +97,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
         return self.target
 
 
+NO_FILE = "the working directory has no file"
+"""Start of the explanation of a score of `file_content` if there is no such file."""
+
+
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """The score that a scorer gives a sample."""
 

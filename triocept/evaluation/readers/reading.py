@@ -10,7 +10,7 @@ from typing import Any, final
 
 import msgspec
 
-from ..._util.checks import described
+from ..._util.checks import described, meant
 from ..._util.unicode import mended
 from .._types import Task
 from .._worker import is_path
@@ -95,10 +95,10 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
         fields["target"] = str(target)
     unknown = [field for field in fields if field not in Task.__struct_fields__]
     if unknown:
-        known = ", ".join(Task.__struct_fields__)
-        raise ValueError(
-            f"{whose}unknown field {unknown[0]!r}: put your own data into metadata; the fields of a task are {known}"
+        hint = meant(
+            unknown[0], Task.__struct_fields__, "put your own data into metadata; the fields of a task are"
         )
+        raise ValueError(f"{whose}unknown field {unknown[0]!r}{hint}")
     try:
         task = msgspec.convert(fields, Task)
     except msgspec.ValidationError as exc:
@@ -176,8 +176,6 @@ _TYPES = {
 
 def in_words(error: msgspec.ValidationError, document: Any) -> str:
     """Return the text of an error of msgspec as an ordinary sentence that contains the wrong value."""
-    if "unknown field" in str(error):
-        return f"{str(error).removeprefix('Object contains ')}: put your own data into metadata"
     found = re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)(.*)`)?", str(error))
     if found is None:
         return str(error)
