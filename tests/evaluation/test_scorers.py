@@ -64,7 +64,7 @@ async def test_file_content_compares_a_file_and_a_missing_file_is_0() -> None:
     assert await value(file_content("out.txt"), "42\n") == 1
     sample = await scored(file_content("other.txt"))
     assert sample.scores["file"].value == 0
-    assert sample.scores["file"].explanation == "other.txt: No such file or directory"
+    assert sample.scores["file"].explanation == "the working directory has no file other.txt"
 
 
 async def test_a_check_command_scores_by_its_exit_status_and_keeps_its_output() -> None:

@@ -245,7 +245,7 @@ async def test_what_waits_is_bounded_though_its_provider_sends_few_and_large_pie
     async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
         assert not (await ask_roughly(stage, MESSAGES))[1]
     error = stage.rollout.trace[0].error
-    assert "with hold_calls, at most 100000 bytes" in error.message
+    assert "with hold_calls, triocept can store at most 100000 bytes" in error.message
 
 
 @pytest.mark.parametrize("dialect", CALLING)
