@@ -61,7 +61,7 @@ def test_it():
 
 def test_what_it_offers_is_told_by_pytest_itself(pytester: pytest.Pytester) -> None:
     fixtures = pytester.runpytest_inprocess(*RUN, "--fixtures", "-q")
-    fixtures.stdout.fnmatch_lines(["triocept_endpoint*", "*The endpoint of the session*", "triocept_model*"])
+    fixtures.stdout.fnmatch_lines(["triocept_endpoint*", "*one endpoint for the session*", "triocept_model*"])
     assert fixtures.ret == 0
     pytester.runpytest_inprocess(*RUN, "--markers").stdout.fnmatch_lines(["@pytest.mark.triocept(*"])
 
