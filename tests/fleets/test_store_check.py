@@ -164,7 +164,7 @@ async def test_an_export_is_of_the_results(store: Path) -> None:
     done = triocept("export", "--to", "jsonl", store, "-o", "-")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 6
-    assert done.stderr.startswith("▸ 6 turns of 3 rollouts")
+    assert done.stderr.endswith("left out: 1 rollout without a result\n▸ 6 turns of 3 rollouts\n")
 
 
 async def test_a_store_without_a_result_says_so(tmp_path: Path) -> None:
