@@ -175,7 +175,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_the_first_example_of_the_readme_runs_as_it_stands_and_prints_what_the_readme_shows(
     tmp_path: Path,
 ) -> None:
-    found = re.search(r"```python\n(.*?)```\s+It prints:\s+```\n(.*?)```", README, re.DOTALL)
+    found = re.search(r"```python\n(.*?)```\s+The program prints:\s+```\n(.*?)```", README, re.DOTALL)
     (tmp_path / "first.py").write_text(found[1])
     done = subprocess.run(
         [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True

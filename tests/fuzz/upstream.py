@@ -361,6 +361,7 @@ class _Reply:
     """A provider's reply, as `Pieces` reads it."""
 
     headers: ClassVar[dict[str, str]] = {}
+    media_type = ""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = [piece for piece in reversed(pieces) if piece]
