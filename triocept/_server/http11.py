@@ -118,6 +118,7 @@ class HTTP11:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inbox.read)
             nursery.start_soon(self._serve, nursery.cancel_scope)
+        self._inbox.join()  # the reader may have received a long piece after `_serve` had ended
         return self._is_hypercorns
 
     @trio.lowlevel.enable_ki_protection
