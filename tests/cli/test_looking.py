@@ -449,7 +449,7 @@ def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
         ["sub-agent", "m", "1", "0", "999", "-", "7"],
         ["all", "7", "1", "198.1k~", "5.0k~", "33~", "0.0000"],
     ]
-    assert " ".join(lines[-1]) == "the model did not report the tokens of 3 calls"
+    assert " ".join(lines[-1]) == "the model reported no tokens for 3 calls"
 
 
 def test_the_table_has_the_columns_that_there_is_room_for(file: Path) -> None:
@@ -511,7 +511,7 @@ def test_percentiles_are_true_to_one_percent_however_many_there_are() -> None:
         assert times.percentile(percent) == pytest.approx(percent, rel=0.01)
     assert times.percentile(100) == pytest.approx(100)
     assert len(times._classes) < 2000
-    with pytest.raises(ValueError, match="at least one time"):
+    with pytest.raises(ValueError, match="add at least one duration"):
         Quantiles().percentile(50)
 
 

@@ -67,7 +67,7 @@ def test_a_model_without_a_price_is_told_in_words() -> None:
     done = run("--max-cost", "2", "--price", "other=1,2", *AGENT_COMMAND)
     assert done.returncode == 1
     assert (
-        "\nError: the cost is limited, but the model 'm' has no price; Limits.prices contains only other"
+        "\nError: the cost is limited, but the model 'm' has no price; --price and --prices name only other"
         in done.stderr
     )
 

@@ -58,7 +58,7 @@ def show_stats(page: Page, stats: Stats) -> None:
     page.table([head, *table[1:]], [at >= names for at in range(len(head))])
     if stats.total.uncounted:
         calls = counted(stats.total.uncounted, "call", "calls")
-        page.line(f"the model did not report the tokens of {calls}")
+        page.line(f"the model reported no tokens for {calls}")
     if decisions := stats.total.decisions:
         page.line(f"decisions: {', '.join(f'{count:,} {kind}' for kind, count in decisions.items())}")
     if stats.bypasses:
