@@ -43,7 +43,7 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """One increment of an answer that consists of several events.
+    """An increment that consists of several events.
 
     There are three cases: a piece of a provider's stream contains the events; one `send` of a handler has caused them;
     or they belong to tool calls that were held back until the answer's end.

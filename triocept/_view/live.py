@@ -64,7 +64,7 @@ _TOO_LATE = "this tool call no longer waits for a decision"
 class Undecidable(Exception):
     """A decision of the page was refused: the tool call was already decided or withdrawn, or the page may not decide.
 
-    `decision` is the decision that was made; None if there is none.
+    `decision` is the decision about the call; None if nobody has decided.
     """
 
     def __init__(self, message: str, decision: Row | None) -> None:

@@ -67,7 +67,7 @@ def write_results(
 
 
 def _trace_of(sample: Sample) -> Trace:
-    """Return the trace of the agent in `sample`; if there is none, an empty trace."""
+    """Return the trace of the agent in `sample`. If the agent has no trace, return an empty trace."""
     return next(iter(sample.traces), None) or Trace(sample.task)
 
 

@@ -492,7 +492,7 @@ class _Admission:
 
 @dataclass(eq=False)
 class _Position:
-    """One place for a worker in the fleet: it starts a worker, and starts another worker when that worker dies."""
+    """The place of one worker in a fleet. When its worker dies, the place starts another worker."""
 
     engine: Engine
     setup: bytes

@@ -23,8 +23,8 @@ class Rate:
         self._since = now
         self._total = 0
         self._seconds: deque[tuple[int, int]] = deque()
-        """One pair for each of the last `WINDOW` seconds in which something was added: the second, and the sum of the
-        amounts.
+        """A pair (second, sum) for each of the last `WINDOW` seconds in which an amount was added. `sum` is the sum of
+        the amounts that were added in this second.
         """
 
     def add(self, amount: int, now: float) -> None:
