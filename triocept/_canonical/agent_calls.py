@@ -39,12 +39,11 @@ def call_in(part: object) -> ToolCall | None:
 
 
 def is_item(call: ToolCall) -> bool:
-    """Return True if the call was converted from an item of the Responses API."""
+    """Return True if the call was an item of the Responses API, which this module converted to a `ToolCall`."""
     return call.extra is not None and call.extra.get("item") in _RUN_BY_AGENTS
 
 
 def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
-    """Return the calls in `parts` that the agent runs, in order."""
     return tuple([call for part in parts if (call := call_in(part)) is not None])
 
 
@@ -54,9 +53,9 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
 
 
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
-    """Return the call in `part`, with its arguments replaced by `arguments`.
+    """Return the call in `part` with other arguments.
 
-    For an item of the Responses API, `arguments` must be JSON.
+    If `part` is an item of the Responses API, `arguments` must be JSON.
     """
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)
@@ -68,9 +67,10 @@ def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
 def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
     """Return a result that reports the failure of the call in `part`, with `text` as the reason.
 
-    Return None if results of this kind of call, such as a screenshot, cannot report a failure.
+    Return None if a result of this kind of call, such as a screenshot, cannot report a failure.
 
-    The result of a search for tools cannot contain `text`. So the returned result reports that no tools were found.
+    The result of a search for tools has no field for `text`. For such a call, the returned result is an empty list of
+    tools.
     """
     if isinstance(part, ToolCall):
         return ToolResult(id=part.id, content=(Text(text),), is_error=True, name=part.name)

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A message is a tuple of parts, in the order in which they came.
+1. The content of a message is a tuple of parts, in the order in which the parts came.
 2. The arguments of a tool call are the exact text that the model wrote, even if it is not valid JSON;
-   `ToolCall.parsed()` decodes this text.
-3. Only the provider that made an opaque blob (a signature, encrypted reasoning) can read it. The blob is passed on
-   unchanged.
+   `ToolCall.parsed()` decodes the text.
+3. Only the provider that made an opaque blob (a signature, encrypted reasoning) can read the blob. triocept passes the
+   blob on unchanged.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ToolCall(_Part, frozen=True, gc=False, metaclass=NamesItself):
     extra: dict[str, Json] | None = None
 
     _wrong = "{} accepts only its own fields ({}): {}; to pass the tool's arguments by name, use ToolCall.of"
-    """Text of the error for a wrong argument; see `NamesItself`."""
+    """The error message for a wrong argument; `NamesItself` inserts the class, its fields and the reason."""
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:

@@ -87,8 +87,6 @@ Event: TypeAlias = ResponseStart | PartStart | PartDelta | PartBlob | PartEnd | 
 
 
 class _OpenPart(msgspec.Struct, gc=False):
-    """A part that has started but not ended: further events may belong to it."""
-
     part: ResponsePart
     texts: list[str] = []
     blobs: list[Blob] = []
@@ -118,7 +116,7 @@ class _OpenPart(msgspec.Struct, gc=False):
 class Fold(msgspec.Struct):
     """Builder of a response from its events: call `add(event)` for each event, then `response()`.
 
-    The builder stores only the content of the events, so it takes no more memory than the response.
+    The builder stores only the content of the events. So it takes no more memory than the response itself.
     """
 
     _start: ResponseStart = ResponseStart()
@@ -127,7 +125,6 @@ class Fold(msgspec.Struct):
 
     @property
     def ended(self) -> bool:
-        """True if the terminal event (`ResponseEnd`) was added."""
         return self._end is not None
 
     def add(self, event: Event) -> None:
@@ -158,9 +155,9 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response that the events so far describe.
+        """Return the response that the events added so far describe.
 
-        Before the terminal event, the response has no stop reason.
+        Before the terminal event is added, the response has no stop reason.
         """
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
@@ -204,7 +201,7 @@ def events_of(response: Response) -> Iterator[Event]:
 
 
 def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
-    """Yield the events of one complete part. The index of the part in these events is `index`."""
+    """Yield the events of one complete part, each with the index `index`."""
     match part:
         case Opaque():
             yield PartStart(index, part)
@@ -228,12 +225,12 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 class Seams(dict[int, str]):
     """Buffer for one streamed answer: joins surrogate pairs split over two deltas, and replaces lone surrogates.
 
-    This object is a dict. For each part whose last delta ended in a high surrogate, it maps the part's index to this
-    surrogate.
+    This object is a dict. For each part whose last delta ended in a high surrogate, the dict maps the index of the part
+    to that surrogate.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """Add an event. Return the events that can be passed on now; the tuple may be empty."""
+        """Process an event, and return the events that can be passed on now. The tuple may be empty."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
@@ -251,15 +248,14 @@ class Seams(dict[int, str]):
 
 
 def begins_call(event: Event) -> bool:
-    """Return True if the event begins a tool call that the agent will run."""
     return type(event) is PartStart and call_in(event.part) is not None
 
 
 class HeldCalls(list[Event]):
     """Buffer that keeps the tool calls of an answer until the answer is complete.
 
-    From the start of the first tool call on, the buffer keeps every event until the end of the answer. Earlier events
-    are sent immediately.
+    The buffer keeps every event from the start of the first tool call to the end of the answer. Earlier events are sent
+    immediately.
 
     The reason: agents run a call as soon as the call is complete. If the stream then breaks, the agent retries the
     request, and the command runs twice:
@@ -268,12 +264,12 @@ class HeldCalls(list[Event]):
     * Codex 0.169.0 runs a call when the call's item is done.
     * Claude Code 2.1.197 keeps each content block that has ended, and requests only the missing part of the answer.
 
-    Some agents keep an incomplete call in their history, and send it with the next request.
+    Some agents keep an incomplete call in their history, and send the incomplete call with the next request.
     """
 
     @property
     def any(self) -> bool:
-        """True if the buffer contains events. If True, the buffer takes every further event."""
+        """True if the buffer contains events. From then on, the buffer takes every further event."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
@@ -287,7 +283,7 @@ class HeldCalls(list[Event]):
         return True
 
     def release(self) -> tuple[Event, ...]:
-        """Remove and return all events in the buffer, in order. Adjacent deltas of one part are joined."""
+        """Remove all events from the buffer, and return them in order. Adjacent deltas of one part are joined."""
         released: list[Event] = []
         texts: list[str] = []
         for number, event in enumerate(self):

@@ -58,7 +58,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """A rule for comparing messages: the details of the messages that are compared."""
+    """A rule for comparing messages: the details of a message that count."""
 
     block: Callable[[Json], Json]
     """Function that removes the ignored members from the JSON of an opaque block."""
@@ -95,7 +95,6 @@ def part_form(part: Part, rule: Rule) -> list[Json] | None:
 
 
 def role_form(message: Message) -> str:
-    """Return the role by which a message is compared: the message's role, but `system` in place of `developer`."""
     return "system" if message.role == "developer" else message.role
 
 
@@ -111,7 +110,7 @@ def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
-    """Return the forms, with adjacent texts joined into one text, separated by `between`."""
+    """Return the forms, but join adjacent texts into one text, with `between` between any two of them."""
     found: list[list[Json]] = []
     for kind, group in groupby(forms, key=lambda form: form[0]):
         same = list(group)
@@ -127,20 +126,22 @@ def message_key(message: Message) -> bytes:
 
 
 def join_messages(messages: Sequence[Message]) -> Message:
-    """Return one assistant message with the parts of several consecutive messages."""
     return Message("assistant", tuple(part for message in messages for part in message.content))
 
 
 def exact_message(message: dict[str, Json]) -> dict[str, Json]:
-    """Return a message without its cache marks (the rule `RETRY`). `message` is a result of `msgspec.to_builtins`."""
+    """Return a message without its cache marks (the rule `RETRY`).
+
+    `message` must be a result of `msgspec.to_builtins`.
+    """
     return exact(message) | {"content": [_exact_part(part) for part in message.get("content", ())]}
 
 
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
-    """Return a tool, part or message without the members `names` of its `extra`.
+    """Return a tool, part or message without those members of its `extra` that `names` contains.
 
-    Cache marks within the members of `extra` that `_WRAPPERS` names are removed, too. If `extra` is then empty, it is
-    removed as well.
+    Some members of `extra` (see `_WRAPPERS`) contain cache marks, too; those marks are also removed. An `extra` that is
+    empty afterwards is removed as well.
     """
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     for name in _WRAPPERS:
@@ -210,7 +211,6 @@ CASSETTE = Rule(timeless, values=True)
 
 
 def media_reference(media: Media) -> str:
-    """Return a text that identifies an image, a sound or a file: the hash of its data, or its URL."""
     if media.data is None:
         return media.url or ""
     data = inline_data(media.data)
@@ -252,6 +252,5 @@ def arguments_value(text: str) -> Json:
 
 
 def _text_or_json(text: str) -> list[Json]:
-    """Return the form of a tool result's text. A JSON object or list is compared as a value, any other text as text."""
     value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
     return ["json", value] if isinstance(value, dict | list) else ["text", text]

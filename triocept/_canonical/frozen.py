@@ -1,10 +1,10 @@
 """Make read-only copies of the JSON values in a request.
 
 A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
-structs in a request cannot be changed, but plain dicts and lists in these structs could (`extra`, `parameters`, `raw`,
-…). Therefore these dicts and lists are `FrozenDict` and `FrozenList`, which are a dict and a list in every other
-respect. Copies of such objects (`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and `json` and PyYAML
-write them as plain dicts and lists.
+structs in a request cannot be changed, but plain dicts and lists in these structs (`extra`, `parameters`, `raw`, …)
+could be. Therefore they are replaced by a `FrozenDict` and a `FrozenList`. Apart from changes, both behave like a dict
+and a list. Copies of such objects (`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists. `json` and PyYAML
+write such objects as plain dicts and lists.
 """
 
 from __future__ import annotations
@@ -94,7 +94,6 @@ _set_item: Any = list.__setitem__
 
 
 def is_constant(values: Iterable[Json]) -> bool:
-    """Return True if all of these JSON values are immutable (no dict, no list)."""
     return _CONSTANT.issuperset(map(type, values))
 
 
@@ -119,10 +118,6 @@ def frozen(value: Any) -> Any:
 
 
 def _has_json(value: Message | ToolResult) -> bool:
-    """Return True if a message or a tool result contains JSON values, at any depth.
-
-    Most messages and results contain none.
-    """
     if value.extra is not None:
         return True
     content: tuple[Any, ...] = value.content
@@ -134,7 +129,7 @@ def _has_json(value: Message | ToolResult) -> bool:
 
 
 def _with_frozen(value: S, names: Iterable[str]) -> S:
-    """Return `value` with the dicts and lists in its fields `names` replaced by read-only copies."""
+    """Return `value` with read-only copies of the dicts and lists in its fields `names`."""
     changed: dict[str, object] = {}
     for name in names:
         old = getattr(value, name)
@@ -144,7 +139,10 @@ def _with_frozen(value: S, names: Iterable[str]) -> S:
 
 
 def frozen_request(request: Request, before: int) -> Request:
-    """Return a request whose JSON is read-only. Its messages from index `before` on are not converted."""
+    """Return a request whose JSON is read-only.
+
+    Only the first `before` messages are converted. The JSON in later messages must already be read-only.
+    """
     known = request.messages[:before]
     if (head := frozen(known)) is not known:
         request = msgspec.structs.replace(request, messages=(*head, *request.messages[before:]))

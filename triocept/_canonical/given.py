@@ -48,9 +48,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def given_response(answer: object) -> Response:
-    """Return the response that the argument of `exchange.respond` describes.
+    """Check the argument of `exchange.respond`, and return it as a response.
 
-    The argument is a text, a part, or a response.
+    The argument may be a text, a part, or a response.
 
     Raises:
         TypeError: the argument is not an answer, or a field has the wrong type.
@@ -162,7 +162,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Encode the arguments of `exchange.annotate` as JSON, decode them again, and return them.
+    """Return a copy of the arguments of `exchange.annotate`, encoded as JSON and decoded again.
 
     If an argument cannot be encoded, the error contains the argument's name.
     """
@@ -200,9 +200,9 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
 
 
 def no_number_at(value: object) -> str | None:
-    """Return the path of the first number that is infinite or NaN; None if `value` contains no such number.
+    """Return the path of the first number in `value` that is infinite or NaN; None if `value` contains no such number.
 
-    The JSON encoder would write such a number as null.
+    The check is needed because the JSON encoder writes such a number as null.
     """
     if isinstance(value, float):
         return None if math.isfinite(value) else ""
@@ -231,9 +231,9 @@ def fit_json(value: Json) -> Json:
 
 
 def read_back(value: Json) -> Json:
-    """Encode a JSON value and decode it again, so that it equals its later copy in a file.
+    """Encode a JSON value and decode it again. The result equals the copy that is later read from a file.
 
-    A tuple becomes a list, and a NaN becomes null.
+    For example, a tuple becomes a list, and a NaN becomes null.
 
     Raise the same errors as `fit_json`.
     """

@@ -69,10 +69,10 @@ class _Latest:
 
 
 class Memory:
-    """The items of the latest call's body, and the values that were parsed from these items.
+    """The items of an agent's latest request, and the values that were parsed from these items.
 
-    For each dialect and field, the memory keeps the items of the latest call. A parsed value must depend only on its
-    item. The JSON in a parsed value is read-only (`frozen`), because the value is returned again for later calls.
+    The memory keeps the items of each dialect and field separately. A parsed value must depend only on its item. The
+    JSON in a parsed value is read-only (`frozen`), because later calls return the same value.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,6 @@ class Memory:
         self._groups: dict[tuple[str, str], tuple[Sequence[Json], Sequence[Any]]] = {}
 
     def fork(self) -> Memory:
-        """Return a memory with the same content."""
         other = Memory()
         other._requests, other._latest, other._groups = {**self._requests}, {**self._latest}, {**self._groups}
         return other
@@ -165,12 +164,12 @@ class Memory:
         items: Sequence[Json],
         group: Callable[[Sequence[Json], int, Sequence[T]], Sequence[T]],
     ) -> Sequence[T]:
-        """Return the groups of the items. Each group becomes one message.
+        """Combine the items into groups, and return the groups. Each group becomes one message.
 
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the items as they came.
+            items: the received items.
             group: a function that returns the groups. Its arguments are the items, the number of items at the beginning
                 that are the same objects as in the latest call, and the groups of the latest call.
         """
@@ -198,13 +197,13 @@ class MessageTable:
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """Return the messages, with each message that equals a kept message replaced by the kept object.
+        """Return the conversation, but replace each message that equals a kept message by the kept object.
 
         If no message is replaced, return the same tuple.
 
         Args:
             messages: a conversation.
-            kept_form: a function that returns the form in which a new message is kept; None means that the message
+            kept_form: a function that returns the form in which a new message is kept. None means that the message
                 itself is kept.
         """
         head = common_head(messages, self._given, is_not)
@@ -237,7 +236,6 @@ class MessageTable:
         return kept
 
     def _equal(self, message: Message, alike: tuple[Message, ...]) -> Message | None:
-        """Return the first kept message that equals `message`, or None."""
         for known in alike:
             if equal_messages(self.given_form.get(id(known), known), message):
                 return known
@@ -247,9 +245,10 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """Return how many items at the beginning of both sequences are equal (or identical, if `differ` is `is_not`).
+    """Return how many items at the beginning of both sequences are equal.
 
-    Each item up to the first difference is compared once, in C code.
+    If `differ` is `is_not`, count items that are the same object. Each item up to the first difference is compared
+    once, in C code.
     """
     return next(compress(count(), map(differ, items, old)), min(len(items), len(old)))
 
@@ -267,12 +266,12 @@ def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
 
 
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Return True if two equal values also have the same JSON encoding (see `_Latest`).
+    """Return True if two equal values also have the same JSON encoding (see `_Latest.rest`).
 
     The comparison takes 40 µs for 900 KB.
 
     The buffers for the encodings are reused, because writing to new memory pages takes 20 times as long. Only this
-    function writes to them, because a small write in between would shrink them.
+    function writes to these buffers, because a small write in between would shrink them.
     """
     try:
         buffers = _buffers.pop()
@@ -300,11 +299,10 @@ def equal_messages(one: Message, other: Message) -> bool:
 
 
 def _glance(message: Message) -> Hashable:
-    """Return a cheap key of a message.
+    """Return a key of a message that is made quickly from a part of the message.
 
-    Equal messages have equal keys; nearly all different messages have different keys.
-
-    Different messages may have the same key; see rule 4 at the top of this module.
+    Equal messages have equal keys. Nearly all different messages have different keys, but not all (see rule 4 at the
+    top of this module).
     """
     parts = [
         part.text

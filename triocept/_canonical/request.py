@@ -58,7 +58,7 @@ class Sampling(
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an AttributeError that suggests the most similar field.
+            """Raise an AttributeError that suggests the field with the most similar name.
 
             (Providers use other names for some fields.)
             """
@@ -159,7 +159,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 def offered_names(request: Request) -> list[str]:
-    """Return the names of the offered tools, including tools in a namespace of the Responses API."""
+    """Return the names of the offered tools. A tool inside a namespace of the Responses API is included."""
     names = []
     for tool in request.tools:
         inner = (tool.extra or {}).get("tools")

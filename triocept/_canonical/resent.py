@@ -57,8 +57,8 @@ same with both values."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_FIELD = 1024
-"""Minimum bytes of a field that is kept in addition to the list, so that it is not decoded again. Shorter fields are
-always decoded."""
+"""Minimum bytes of a field that is kept in addition to the list, so that the field is not decoded again. Shorter
+fields are always decoded."""
 LEAST_ITEM = 64
 """Minimum bytes of an item of a kept body, on average. Decoding a smaller item, such as the id of a token, takes less
 time than finding its position."""
@@ -71,7 +71,7 @@ MOST_ITEMS = 10_000
 MOST_CONTAINERS = 20_000
 """Maximum dicts and lists that are counted in one step, which takes up to 4 ms."""
 MOST_BYTES = 512 * 1024 * 1024
-"""Maximum bytes of all kept conversations of the process, by the estimate of `_size`."""
+"""Maximum bytes of all kept conversations of the process, as estimated by `_size`."""
 _CONVERSATIONS = 4
 _REWRITTEN = 3
 """Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, it begins
@@ -155,7 +155,10 @@ class Conversation:
         self.long: Mapping[str, tuple[bytes, Json]] = long
 
     def repeated(self, body: bytes, field: str) -> int:
-        """Return how many of the first items `body` repeats; -1 if the positions of the items are uncertain."""
+        """Return how many items at the beginning of this conversation `body` repeats.
+
+        Return -1 if the positions of the items are uncertain.
+        """
         common = _common_bytes(self.body, body) if field == self.field else 0
         if self.body.find(f'"{field}"'.encode(), 0, common) < 0:
             return 0
@@ -169,7 +172,7 @@ class Conversation:
         return count
 
     def surrounds(self, body: bytes, field: str) -> bool:
-        """Return True if `body` differs from the conversation's body only between the first and the last item."""
+        """Return True if `body` equals the conversation's body before the first item and after the last item."""
         if not self.ends or not self.rest or field != self.field:
             return False
         view = memoryview(self.body)
@@ -179,14 +182,17 @@ class Conversation:
         )
 
     def is_continued(self, count: int) -> bool:
-        """Return True if a body that repeats `count` items continues the conversation."""
+        """Return True if a body that repeats the first `count` items continues this conversation.
+
+        Otherwise, the body begins another conversation.
+        """
         return count >= len(self.items) - _REWRITTEN
 
     def read(self, body: bytes, count: int) -> tuple[Json, Conversation] | None:
-        """Return the decoded document of `body`, and the conversation that includes it.
+        """Return the decoded document of `body`, and the conversation extended by the new items of `body`.
 
-        The first `count` items of `body` repeat items of this conversation. If `count` is 0, the conversation surrounds
-        the body.
+        The first `count` items of `body` repeat items of this conversation. If `count` is 0, `surrounds(body)` must be
+        True.
 
         Return None if the result is uncertain. If `body` begins another conversation, that conversation gets a copy of
         the memory.
@@ -220,10 +226,10 @@ class Conversation:
         return {**document, field: [*items]}, known
 
     def _read_items(self, body: bytes, first: int, last: int) -> tuple[list[Json], list[int]]:
-        """Return the items between two positions, and the end position of each item.
+        """Return the items in `body` between the positions `first` and `last`, and the end position of each item.
 
         Raises:
-            _DOUBT: these bytes are not items, or there are more than `MOST_NEW` bytes.
+            _DOUBT: the bytes between the positions are not items, or are more than `MOST_NEW`.
         """
         if last - first > MOST_NEW:
             raise LookupError
@@ -233,7 +239,9 @@ class Conversation:
     def _read_short(
         self, body: bytes, first: int
     ) -> tuple[dict[str, Json], list[Json], list[int], dict[str, tuple[bytes, Json]]]:
-        """Return the document without its repeated items, its new items, the position behind each, and its long fields.
+        """Decode the document without its repeated items.
+
+        Return the document, its new items, the end position of each new item, and the document's long fields.
 
         Raises:
             _DOUBT: the position of the list is uncertain, or more than `MOST_NEW` bytes must be decoded.
@@ -329,7 +337,7 @@ class BodyReader:
         return Conversation(body, field, tuple(items), memory, size, len(body), rest=rest)
 
     def keep(self, conversation: Conversation) -> None:
-        """Keep a conversation.
+        """Keep a conversation for later bodies.
 
         Call this method only after the conversation's latest document was parsed without an error.
         """
@@ -348,12 +356,12 @@ class BodyReader:
             _SHELF.discard(known)
 
     def _alive(self) -> list[Conversation]:
-        """Return the conversations that are still kept, the latest first."""
+        """Return the conversations that are still in `_SHELF`, the latest first."""
         return [known for each in reversed(self._known) if (known := each()) is not None and known in _SHELF]
 
 
 class _Shelf:
-    """The kept conversations of all readers. Several threads may use the object."""
+    """The kept conversations of all readers. Several threads may use this object at the same time."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -366,7 +374,10 @@ class _Shelf:
         return conversation in self._kept
 
     def put(self, conversation: Conversation) -> None:
-        """Add a conversation, or make it the latest."""
+        """Add a conversation, or make a kept conversation the latest.
+
+        While the total size exceeds `MOST_BYTES`: drop the oldest conversation.
+        """
         self.discard(conversation)
         with self._lock:
             self._kept[conversation] = None
@@ -386,7 +397,7 @@ _SHELF = _Shelf()
 
 
 def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json], int]:
-    """Return a read-only copy of `document`, with None as the value of `field`, and the number of the copy's members.
+    """Return a read-only copy of `document` with None as the value of `field`, and the number of values in the copy.
 
     Return `({}, 0)` if the document is too large.
     """
@@ -396,17 +407,20 @@ def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json]
 
 
 def _size(body: bytes, members: int) -> int:
-    """Return twice the bytes of a body, and 100 for each of `members` values: the estimated size of body and values."""
+    """Estimate the bytes in memory of a body and of its `members` decoded values."""
     return 2 * len(body) + 100 * members
 
 
 def _size_of(long: Mapping[str, tuple[bytes, Json]]) -> int:
-    """Return the estimated bytes of long fields: their JSON, and twice as many bytes for their decoded values."""
+    """Estimate the bytes in memory of long fields: their JSON, and decoded values of twice that size."""
     return 3 * sum([len(written) for written, _ in long.values()])
 
 
 def _common_bytes(old: bytes, new: bytes) -> int:
-    """Return how many bytes at the beginning of both bodies are equal. `startswith` compares slices without a copy."""
+    """Return how many bytes at the beginning of both bodies are equal.
+
+    `startswith` compares a slice of a memoryview without a copy.
+    """
     view, at, size = memoryview(old), 0, min(len(old), len(new))
     while at < size and new.startswith(view[at : min(at + _PIECE, size)], at):
         at += _PIECE
@@ -444,7 +458,10 @@ def _start_of(body: bytes, field: str) -> int:
 
 
 def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
-    """Return the position of the first item, and the end of each of the `count` items; `(0, [])` if uncertain."""
+    """Return the position of the first item, and the end position of each of the `count` items.
+
+    Return `(0, [])` if a position is uncertain.
+    """
     try:
         start = _start_of(body, field)
         ends = _ends_of(body, _fields(body)[field], field, start, 0) if start else []
@@ -454,9 +471,9 @@ def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
 
 
 def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int) -> list[int]:
-    """Return the position behind each item of the list that begins at `start`, plus `shift`.
+    """Return the end position of each item of the list that begins at `start`, increased by `shift`.
 
-    `value`: the value of the field `field` in `body`.
+    `value` is the value of the field `field` in `body`.
 
     Raises:
         _DOUBT: the list is not the field's value, or more than `MOST_NEW` bytes are outside the list.
@@ -471,9 +488,9 @@ def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int
 
 
 def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> list[int]:
-    """Return the position behind each item of the JSON list `raw`, plus `shift`.
+    """Return the end position of each item of the JSON list `raw`, increased by `shift`.
 
-    In `body`, the items begin at the position `start`.
+    In `body`, the first item of `raw` begins at the position `start`.
     """
     ends = []
     at = start
@@ -489,7 +506,7 @@ def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> li
 
 
 def _may_hold(body: bytes, field: str, start: int) -> bool:
-    """Return True if an object in `body`, from the position `start` on, may have a field with the name `field`."""
+    """Return True if an object in `body` behind the position `start` could have a field with the name `field`."""
     if body.find(f'"{field}"'.encode(), start) >= 0:
         return True
     return body.find(b"\\u00", start) >= 0 and _HIDDEN.search(body, start) is not None

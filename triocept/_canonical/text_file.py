@@ -38,5 +38,4 @@ def text_in_file(kind: object, media_type: object, data: object) -> str | None:
 
 
 def text_as_data(text: str) -> str:
-    """Return the inline data of a `Media` that contains this text."""
     return b64encode(text.encode("utf-8", "replace")).decode()

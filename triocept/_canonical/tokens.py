@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """An estimator of the token counts of successive calls of one agent.
+    """An estimator of the prompt tokens of successive calls of one agent.
 
     Messages at the beginning that did not change since the previous call are not counted again. The estimator remembers
     only the conversation of the latest call.
@@ -52,12 +52,10 @@ def usage_after(prompt: int, response: Response) -> Usage:
 
 
 def estimate_input_tokens(request: Request) -> int:
-    """Return the estimated number of tokens of the prompt, including the tools; at least 1."""
     return Estimator().input_tokens(request)
 
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
-    """Return the estimated token counts of a call whose streamed answer has `characters` characters."""
     output = max(1, characters // CHARACTERS_PER_TOKEN)
     return msgspec.structs.replace(
         _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output
@@ -65,7 +63,6 @@ def estimate_streamed(request: Request, characters: int) -> Usage:
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
-    """Return the estimated token counts of a call. The field `estimated` of the counts is True."""
     return usage_after(estimate_input_tokens(request), response)
 
 
@@ -77,7 +74,7 @@ arguments."""
 class _Counted(Generic[T]):
     """A counter of the characters in a list of items.
 
-    Unchanged items at the beginning of the list are not counted again.
+    Items at the beginning of the list that did not change since the previous count are not counted again.
     """
 
     def __init__(self, count: Callable[[T], int]) -> None:

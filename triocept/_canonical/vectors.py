@@ -43,7 +43,7 @@ _WORD = re.compile(r"\w+")
 
 
 def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
-    """Return the vector of a text. The vector has `dimensions` numbers and the length 1."""
+    """Return the vector of `said`, with `dimensions` numbers and the length 1."""
     vector = [0.0] * dimensions
     # Each repetition of a feature adds less to its weight.
     weights = {feature: 1 + log(count) for feature, count in Counter(_features(said)).items()}
