@@ -75,12 +75,12 @@ async def test_where_all_have_a_key_a_new_connection_is_told_503() -> None:
             assert b" 200 " in await answer_on(stream, rollout)
 
 
-@pytest.mark.parametrize("bound", ["_descriptors", "MOST_KEYLESS"])
+@pytest.mark.parametrize("bound", ["_max_descriptors", "MOST_KEYLESS"])
 async def test_so_many_connections_without_a_key_are_open_at_once_where_nobody_says_how_many(
     bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three quarters of the descriptors; of those without a key no more than a number that is not to be set."""
-    monkeypatch.setattr(admission, bound, (lambda: 4) if bound == "_descriptors" else 3)
+    monkeypatch.setattr(admission, bound, (lambda: 4) if bound == "_max_descriptors" else 3)
     async with serve_endpoint() as endpoint, connected(endpoint.port) as first:
         async with many(endpoint.port, 2), connected(endpoint.port):
             assert await first.receive_some() == b""

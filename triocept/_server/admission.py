@@ -106,7 +106,7 @@ class Admission:
         self.waiting = Waiting(limits.waiting_bytes, limits.body_seconds)
         self.reading = Turns(AT_ONCE)
         self.serving = Turns(1)
-        self._most = limits.connections or _descriptors() * 3 // 4
+        self._most = limits.connections or _max_descriptors() * 3 // 4
         self._open: set[Guest] = set()
         self._entered = 0
         """Number of connections that were registered so far."""
@@ -124,27 +124,25 @@ class Admission:
     def has_capacity(self) -> bool:
         """Return True if another connection can be accepted.
 
-        If a limit is reached, first close a keyless connection.
+        At a limit, first close the oldest keyless connection to make room.
         """
         if len(self._open) < self._most:
             return len(self._keyless) < MOST_KEYLESS or self.shed()
         return self.shed()
 
     def enter(self, guest: Guest) -> None:
-        """Register a new connection, which is keyless."""
         self._open.add(guest)
         self._entered += 1
         self._keyless[guest] = now = trio.current_time()
         self._be_awake_at(now + self.limits.keyless_seconds)
 
     def leave(self, guest: Guest) -> None:
-        """Remove a connection that was closed."""
         self._open.discard(guest)
         self.admit(guest)
         self.end_head(guest)
 
     def expire(self, guest: Guest) -> None:
-        """Mark a connection as keyless again, because the rollout of its key has ended."""
+        """Mark a connection as keyless again, because the rollout whose key it has sent has ended."""
         if guest in self._open:
             self._keyless[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.keyless_seconds)
@@ -170,13 +168,12 @@ class Admission:
             self.serving.give_back(guest)
 
     def begin_head(self, guest: Guest) -> None:
-        """Start the time limit for an incomplete request head. If the limit already runs, do not restart it."""
+        """Start the time limit for an incomplete request head. If the limit is already running, do not restart it."""
         if guest not in self._heads:
             self._heads[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """Stop the time limit for a request head, because the head is complete, or is no longer expected."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
@@ -249,8 +246,7 @@ class Admission:
         guest.cut(late=late)
 
 
-def _descriptors() -> int:
-    """Return the maximum number of file descriptors of this process."""
+def _max_descriptors() -> int:
     if sys.platform == "win32":
         return ANY_SYSTEM
     import resource  # not available on Windows
@@ -269,10 +265,10 @@ count, because the size of the head is limited."""
 
 @final
 class Overdue:
-    """A connection whose time limit has passed. It is closed as soon as it is silent.
+    """A connection whose time limit has passed, which is to be closed when it is silent.
 
-    Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. After this wait, all
-    bytes that were read from the socket before it are processed.
+    Before each call of `is_silent`, the caller must wait for `MOMENT_TURNS` turns of the event loop. During this wait,
+    the bytes that were already read from the socket are processed.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -287,8 +283,8 @@ class Overdue:
         Return True, too, if the client has sent too many small pieces since its time limit passed. Otherwise, return
         False while the connection waits for its turn.
 
-        Each other result False counts as one small piece, unless a request was served since the previous call, because
-        several requests may arrive in one piece.
+        Any other False counts as one small piece, because bytes have arrived. If a request was served since the
+        previous call, nothing is counted, because several requests can arrive in one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served
@@ -353,11 +349,10 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """True if a connection for which `begin` was called with `begins=True` is waiting for a turn."""
+        """True if a new connection (`begins=True` in the call of `begin`) is waiting for a turn."""
         return bool(self._beginners)
 
     def give_back(self, guest: Guest) -> None:
-        """Give the turn back to the next waiting connection, without a schedule point."""
         guest.in_turns -= 1
         if not (self._beginners.unpark() or self._others.unpark()):
             self._free += 1
@@ -365,7 +360,9 @@ class Turns:
 
 @final
 class Waiting:
-    """Counts the received bytes of bodies and websocket messages that are not parsed yet, over all rollouts.
+    """Limits the received bytes that are not parsed yet, over all rollouts.
+
+    These are bytes of request bodies and of websocket messages.
 
     Args:
         most: maximum bytes.
@@ -464,7 +461,6 @@ class Share(msgspec.Struct):
 
 
 def over_capacity() -> Refusal:
-    """Return the refusal (503) of a request that arrives while too many received bytes already wait to be parsed."""
     return Refusal(
         503,
         "the requests that wait to be read already hold too many bytes in memory: send this request again later",

@@ -40,7 +40,7 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BaseConnection(ABC):
-    """Base class of a connection, with the methods that the protocol implementations use."""
+    """Base class of a connection, with the methods that all protocol implementations use."""
 
     def __init__(
         self, stream: trio.SSLStream[CountedReads] | trio.SocketStream, admission: Admission
@@ -74,19 +74,18 @@ class BaseConnection(ABC):
         self._admission = admission
 
     def date(self) -> str:
-        """Return the value of the `Date` header for the current time."""
         return http_date(int(time.time()))
 
     def receive(self, held: int) -> Awaitable[bytes]:
         """Receive bytes from the client. Return empty bytes if the client has disconnected.
 
-        If the client has sent no key, the function first waits for the connection's turn, and then reads fewer bytes.
+        If the client has sent no key, the method first waits for the connection's turn, and then reads fewer bytes.
         `held` is the number of received bytes that are not processed yet.
 
         Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed by the server.
 
-        Cancellation: nothing is lost.
+        Cancellation: no received bytes are lost.
         """
         if not self.keyless:
             return self.wire.receive(MAX_RECEIVE)
@@ -96,20 +95,19 @@ class BaseConnection(ABC):
     def note_piece(self, size: int) -> None:
         """Record that one read returned `size` bytes before the client had sent a key of the endpoint.
 
-        A small piece is counted in `pieces` immediately. A large piece is counted when a request without a key is
-        served.
+        A small piece is counted in `pieces` immediately. A large piece is counted when the next request without a key
+        is served.
         """
         self.pieces += size < _SMALL
         self._uncounted = size >= _SMALL
 
     async def wait_turn(self) -> None:
-        """Wait in the queue of the connections that are to be read, until this connection may be read."""
         self.pieces += 1  # the first message of a TLS handshake
         await self._admission.reading.begin(self, begins=True)
         await self._admission.reading.end(self)
 
     async def begin_request(self, rollout: KeyHolder | None) -> None:
-        """If the request has a key, authenticate the connection. Otherwise wait until the request may be answered.
+        """Authenticate the connection if the request has a key. Otherwise wait until the request may be answered.
 
         `rollout` is the owner of the key in the request, or None. The method is a checkpoint only if it waits.
         """
@@ -139,33 +137,27 @@ class BaseConnection(ABC):
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
-        """Drop the reference to the rollout whose key the client has sent."""
         if self._rollout is not None:
             self._rollout.on_end.discard(self._expire)
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """Set the number of received, unprocessed bytes. Do nothing if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
     def begin_head(self) -> None:
-        """Start the time limit for an incomplete request head."""
         self._admission.begin_head(self)
 
     def end_head(self) -> None:
-        """Stop the time limit for a request head, because the head is complete."""
         self._admission.end_head(self)
 
     @property
     def progress(self) -> object:
-        """A value that changes when bytes are read from the socket, and when a request without a key is answered."""
         stream = self.stream
         reads = stream.transport_stream.reads if isinstance(stream, trio.SSLStream) else 0
         return reads, self.pieces, self.served, self.arrived_at, len(self.ahead)
 
     def is_readable(self) -> bool:
-        """Return True if the socket contains bytes, or the client has disconnected."""
         return self._socket.fileno() >= 0 and self._socket.is_readable()
 
     @property
@@ -175,17 +167,14 @@ class BaseConnection(ABC):
         return sock
 
     def note(self, kind: str, text: str, *args: object) -> None:
-        """Log a line about a client, at most once a minute for each `kind` over all connections."""
         self._admission.notices.warn(kind, text, *args)
 
     def note_slow_reader(self) -> None:
-        """Log that the connection is closed because its client has read no byte of the answer in time."""
         seconds = self.limits.reader_seconds
         text = "a connection is closed, because its client has read no byte of its answer for %g s"
         self.note("reader", text, seconds)
 
     async def abort(self) -> None:
-        """Close the connection immediately. Bytes that are not sent yet are discarded."""
         self.gone = True
         await trio.aclose_forcefully(self.stream)
 
@@ -270,7 +259,7 @@ class Wire:
         With TLS, the bytes are received before the wait. Then `connection.hold` is called with the new number of
         received, unprocessed bytes, before another connection is read.
 
-        Cancellation: nothing is lost.
+        Cancellation: no received bytes are lost.
         """
         if self.socket is None:
             data = await self.receive(most)
@@ -325,7 +314,6 @@ class Outbox:
 
     @property
     def size(self) -> int:
-        """Number of bytes that were written and are not sent yet."""
         return self._on_its_way + len(self._rest)
 
     @property
@@ -336,9 +324,8 @@ class Outbox:
     def write(self, data: bytes | bytearray) -> bool:
         """Send the part of `data` that the kernel accepts, and keep the remaining part.
 
-        Return True if all data is sent.
-
-        `flush` raises if the connection has broken.
+        Return True if all data is sent. If the connection has broken, this method does not raise; the next `flush`
+        does.
         """
         sent = 0
         if self._plain is not None and not self._on_its_way and not self._rest:
@@ -364,9 +351,9 @@ class Outbox:
 
         Raises:
             trio.TooSlowError: the client has read no bytes within the time limit.
-            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed by the server.
 
-        Cancellation: an unknown part of the bytes was sent.
+        Cancellation: it is unknown which part of the bytes was sent.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._rest:
@@ -392,5 +379,4 @@ async def acquire(lock: trio.Lock) -> None:
 
 @lru_cache(maxsize=2)
 def http_date(seconds: int) -> str:
-    """Return the value of a `Date` header for a time, in seconds since 1970."""
     return formatdate(seconds, usegmt=True)

@@ -182,7 +182,6 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         return wrapper
 
     async def refuse_http2(self) -> None:
-        """Send 505 to a client whose first bytes are the preface of HTTP/2."""
         self.note(
             "http/2",
             "a client that used HTTP/2 was refused with the status 505, because the endpoint supports only HTTP/1.1: "
@@ -191,7 +190,6 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self._send(_NO_HTTP2)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Serve a websocket until it ends. `rest` contains the bytes after the upgrade request."""
         socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
@@ -216,24 +214,21 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
 
     @property
     def _buffered(self) -> int:
-        """Number of received bytes that the HTTP parser h11 has not read yet."""
         return self._http1.buffered if self._http1 is not None else 0
 
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Pass `message`, an ASGI message, to `put`, which queues it. Count the bytes of its body as waiting."""
+        """Queue `message`, an ASGI message, by calling `put`. First count the bytes of its body as waiting."""
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
 
     def note_taken(self, count: int) -> None:
-        """Record that the application has read `count` bytes of the body."""
         self.queued -= count
         self.hold(self._buffered)
 
-    async def go_on(self) -> None:
-        """Send `100 Continue` if the client waits for this response (`Expect: 100-continue`)."""
+    async def send_continue(self) -> None:
         if self._http1 is not None:
-            await self._http1.go_on()
+            await self._http1.send_continue()
 
     async def read_ahead(self) -> None:
         """Receive bytes while a request is being answered, to notice a disconnect.
@@ -273,7 +268,6 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
                 left -= count
 
     def _drop(self) -> None:
-        """Discard all received bytes, because the connection ends."""
         self.ahead.clear()
         if self._http1 is not None:
             self._http1.drop()
@@ -288,15 +282,13 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             await super().protocol_send(event)
 
     async def wait_ending(self) -> None:
-        """Wait until the server stops. Cancellation: immediate."""
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """Keep all bytes that are to be sent from now on, until `uncork` is called."""
+        """Keep all bytes that are written from now on. `uncork` sends them in one piece."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
-        """Send the bytes that were kept since `cork`, in one piece."""
         data, self._corked = self._corked, None
         if data:
             await self._send(data)

@@ -99,7 +99,6 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Send an error in the format of the dialect. For `take_fault`, see `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
@@ -166,7 +165,7 @@ class _HTTPDelivery(ABC):
     def _write_raw(self, piece: RawPiece) -> bool:
         """Store `piece`, the next raw bytes, so that the connection's task sends them.
 
-        If the head of another response was already sent, ignore the bytes.
+        If the head of another response was already sent, discard the bytes.
         """
         if self._begun:
             return True
@@ -233,7 +232,7 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Return True if the response head must be sent with these increments."""
+        """Return True if the response head must be sent before `entries`, the next increments of the answer."""
         return False
 
     @abstractmethod
@@ -241,7 +240,7 @@ class _HTTPDelivery(ABC):
         """Yield the rendered bytes of each of `entries`, and then the rendered bytes of `outcome`."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
-        """Return a response that contains the whole answer, or the error of `outcome`."""
+        """Return a response that contains the whole answer or, if there is no answer, the error of `outcome`."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
         if not isinstance(outcome, Answered):
@@ -251,7 +250,7 @@ class _HTTPDelivery(ABC):
         request, dialect = self._request, self._dialect
         try:
             if request.stream:
-                body = _streamed(outcome, dialect, dialect.stream_renderer(request))
+                body = _whole_stream(outcome, dialect, dialect.stream_renderer(request))
             else:
                 body = outcome.document or _encode(dialect.render_response(outcome.response, request))
             return Reply(200, self._head(), body)
@@ -301,7 +300,6 @@ class _HTTPDelivery(ABC):
         self._transport.start(200, self._head())
 
     def _send(self, data: bytes, *, last: bool) -> bool:
-        """Write data. Return True if all bytes are sent."""
         self.due = trio.current_time() + KEEPALIVE_EVERY
         return self._transport.write(data, last=last)
 
@@ -313,8 +311,7 @@ class _HTTPDelivery(ABC):
         """
 
 
-def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
-    """Return the complete stream of an answer, as bytes."""
+def _whole_stream(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
     return b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
 
 
@@ -369,7 +366,7 @@ class _Streamed(_HTTPDelivery):
             return self._fail(failure_of_outcome(outcome))
         # The handler has answered with a whole response, so that only no-op events were sent before.
         prepared = self._prepared
-        data = prepared.popleft() if prepared else _streamed(outcome, self._dialect, self._renderer)
+        data = prepared.popleft() if prepared else _whole_stream(outcome, self._dialect, self._renderer)
         return self._send(data, last=True)
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
@@ -390,7 +387,7 @@ class _Streamed(_HTTPDelivery):
             )
             yield self._renderer.fail(failure)
         elif not ended:
-            yield _streamed(outcome, self._dialect, self._renderer)
+            yield _whole_stream(outcome, self._dialect, self._renderer)
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         data = self._renderer.keepalive(announce())
@@ -407,7 +404,7 @@ class _Streamed(_HTTPDelivery):
         return self._send(data, last=False)
 
     def _relayed(self, entry: Relayed) -> bytes:
-        """Return the bytes of one increment that consists of several events."""
+        """Return the bytes of `entry`, one increment that consists of several events."""
         renderer = self._renderer
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])

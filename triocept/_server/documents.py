@@ -71,7 +71,7 @@ async def check_values(body: bytes, max_items: int) -> None:
     """Check the number of values in a body. If the body is large, other tasks can run while this function works.
 
     Raises:
-        Refusal: 413, the body has more than `max_items` values.
+        Refusal: with 413, because the body has more than `max_items` values.
     """
     if len(body) <= max_items:
         return
@@ -139,14 +139,13 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
 def count_marks(body: bytes, start: int, end: int) -> int:
     """Return the number of commas and opening brackets in `body[start:end]`, inside and outside of strings.
 
-    Before each value of the document except the first, or before the key of the value, there is one of these
-    characters.
+    The number of values in the document is at most one higher than the number of these characters.
     """
     return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _whole_escapes(piece: bytes) -> bytes:
-    """Return `piece` without a backslash at its end that begins an escape sequence."""
+    """Return `piece` without its last backslash if this backslash begins an incomplete escape sequence."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
 
@@ -157,7 +156,7 @@ _STEPS = 8
 
 
 class Remembering(Protocol):
-    """The owner of a `Memory` of parsed items: a rollout, or one of its conversations."""
+    """An object that owns a `Memory` of parsed items: a rollout, or one of the rollout's conversations."""
 
     memory: Memory
 

@@ -22,9 +22,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id.
+    """Return `failure` with the header in which the dialect sends the id of a request.
 
-    This is the provider's id. If the provider sent none, it is `request_id` or, if that is empty, a new id.
+    If the provider has sent this header, its id is kept. Otherwise the id is `request_id` or, if that is empty, a new
+    id. If the dialect has no such header, return `failure` unchanged.
     """
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
@@ -65,7 +66,6 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure for a request that was refused because of `exc` before an exchange was created for it."""
     match exc:
         case Refusal():
             return Failure(
@@ -89,8 +89,8 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
 def failure_of_outcome(outcome: Outcome) -> Failure:
     """Return the failure that is sent for an outcome without an answer.
 
-    If an exception of the program made the exchange fail, the agent gets the name of the exception's class, but not its
-    message.
+    If an exception of the program made the exchange fail, the message names only the exception's class. The exception's
+    own message is not sent to the agent.
     """
     match outcome:
         case Refused(refusal=refusal):
@@ -104,5 +104,4 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
 
 
 def failure_of_fault(error: BaseException) -> Failure:
-    """Return the failure (500) for a fault of the program or of triocept."""
     return Failure(status=500, message=words_of_fault(error), should_retry=False)

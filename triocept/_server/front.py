@@ -126,13 +126,11 @@ class Front:
             raise cancelled from None
 
     def holder_of_key(self, head: Head) -> KeyHolder | None:
-        """Return the rollout or the view whose key the request contains. Return None if it contains no valid key."""
         if (view := self._view_of(head)) is not None:
             return view if view.admits(head) else None
         return self.keys.holder(head)
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the response to a request that needs no Quart. Return None if Quart must answer the request."""
         if (view := self._view_of(head)) is not None:
             return view.refusal(head)
         return self.replies.in_front(head, keyed=keyed)
@@ -365,7 +363,7 @@ class HTTPCycle:
         """Wait for the next ASGI message of this request, and return it."""
         if not self._requested:
             self._requested = True
-            await self._connection.go_on()
+            await self._connection.send_continue()
         message = await self._receive()
         self._connection.note_taken(len(message.get("body", b"")))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
@@ -453,7 +451,7 @@ class HTTPCycle:
         await self._connection.send_raw(raw, begins=begins, ends=ends)
 
     async def stall(self) -> None:
-        """If the response must stall, wait until the client disconnects or the server stops."""
+        """If the raw response ends with `stall`, wait until the client disconnects or the server stops."""
         if not self._stalls:
             return
         if not self._watched:
@@ -474,7 +472,6 @@ class HTTPCycle:
 
 
 def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
-    """Return the request head that an ASGI scope contains. For `key_places` see `text_headers`."""
     path, authority = split_target(scope["raw_path"].decode("ascii"))
     return Head(
         method=scope["method"],
@@ -486,7 +483,7 @@ def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
+    """Return an exception in `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

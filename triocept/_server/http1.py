@@ -39,10 +39,7 @@ _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
 
 class HungUp(Exception):
-    """Error: the connection has ended.
-
-    The client has disconnected, or another protocol implementation has closed it.
-    """
+    """Error: the connection has ended, because the client or another protocol implementation has closed it."""
 
 
 class HTTP1(H11Protocol):
@@ -67,8 +64,7 @@ class HTTP1(H11Protocol):
         self.connection = _Parser(connection.limits)
         self._connection = connection
 
-    async def go_on(self) -> None:
-        """Send `100 Continue` if the client waits for this response."""
+    async def send_continue(self) -> None:
         parser: Any = self.connection
         if parser.client_is_waiting_for_100_continue:
             await self._send_h11_event(_CONTINUE)
@@ -80,12 +76,10 @@ class HTTP1(H11Protocol):
 
     @property
     def buffered(self) -> int:
-        """Number of received bytes that the HTTP parser h11 has not read yet."""
         parser: Any = self.connection
         return len(parser._receive_buffer)
 
     def drop(self) -> None:
-        """Discard all received bytes, because the connection ends."""
         parser: Any = self.connection
         parser._receive_buffer.drop()
 

@@ -110,7 +110,7 @@ class HTTP11:
     async def run(self) -> bool:
         """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.
 
-        Return True if hypercorn must go on with the bytes in the connection's `ahead`; False if the connection has
+        Return True if hypercorn must serve the bytes in the connection's `ahead`. Return False if the connection has
         ended.
         """
         if not await self._inbox.begin():
@@ -431,7 +431,8 @@ class Inbox:
     def _take_from(self, bare: BareSocket) -> bool | None:
         """Add the bytes that have arrived. Return False if the client has disconnected, None if no byte has arrived.
 
-        If a head of the length `expected` arrives, its body becomes a piece of its own, which is not copied.
+        First read at most `expected` bytes, the expected size of a head. If that many bytes have arrived, read the body
+        as a separate piece, so that the body is not copied.
         """
         expected = 0 if self.size else self.expected
         piece = bare.take(expected or MAX_RECEIVE)
@@ -444,7 +445,8 @@ class Inbox:
     def _add(self, piece: bytes) -> bool:
         """Add a received piece. Return False if the piece is empty.
 
-        If the piece is long, store only the head in it in `data`, and the following part of a body in `long`.
+        If the piece is long, only a request head at its beginning is added to `data`. The bytes after the head, which
+        belong to the body, are stored in `long`.
         """
         data = self.data
         if len(piece) < _LONG or self.long:
@@ -470,18 +472,15 @@ class Inbox:
 
     @property
     def size(self) -> int:
-        """Number of received bytes that no task has read yet."""
         return len(self.data) + len(self.long)
 
     def hang_up(self) -> None:
-        """Record that the client has disconnected, and wake the waiting tasks."""
         self.gone = True
         self._arrival.notify_all()
         if self.on_gone is not None:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Wait until there are received bytes, or the client has disconnected."""
         while not (self.size or self.gone):
             self._capacity.notify_all()
             await self._arrival.wait()

@@ -86,7 +86,6 @@ class Routes:
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
-        """Return the route of a model call. Return None if the path is not that of a model call."""
         if len(path) <= _LONGEST_KEPT and query in _KEPT_QUERIES:
             return self._match_again(path, query)
         return self._match(path, query)
@@ -105,15 +104,14 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 
 
 def asked_dialect(query: str) -> str:
-    """Return the dialect that the query of a service call names (`?dialect=…`).
-
-    If the query names no dialect, return `openai_chat`.
-    """
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:
-    """Split a path into the id of its rollout (None without one) and the path without the rollout's prefix."""
+    """Split a path into the id of its rollout and the path after the rollout's prefix.
+
+    Without a prefix, the id is None.
+    """
     if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
@@ -312,7 +310,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """Yield the request and the response of each answered turn in this dialect, the newest first."""
+    """Yield the request and the response of each answered turn in this dialect, the newest turn first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:

@@ -114,7 +114,7 @@ class Keys:
     def holder(self, head: Head) -> RolloutState | None:
         """Return the rollout whose API key or state key the request contains.
 
-        Return None if the request must be refused.
+        Return None if the keys in the request are invalid or ambiguous, so that the request must be refused.
         """
         try:
             return self._rollout_of_only_key(head, None) or next(
@@ -124,9 +124,9 @@ class Keys:
             return None
 
     def redacted(self, headers: Mapping[str, str], rollout: RolloutState) -> Mapping[str, str]:
-        """Return the headers without keys, as the program gets them.
+        """Return the headers in which the program gets them: without keys.
 
-        The value of a header is replaced if keys are read in this header, or if the value contains the rollout's key.
+        A value is replaced if keys are read in its header, or if the value contains the rollout's key.
         """
         hidden, key = self._hidden, rollout.api_key
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
@@ -152,12 +152,11 @@ class Keys:
         return self.registry.authenticate(key, rollout_id)
 
     def _keys_of_one(self, head: Head) -> list[str]:
-        """Return all texts in a request that are read as keys.
+        """Return all texts in a request that are read as keys. All valid keys among these texts belong to one rollout.
 
-        All of these texts that are valid keys belong to one rollout.
-
-        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key has a form
-        that the endpoint accepts.
+        Raises:
+            Refusal: one header has several keys, or the request has keys of two rollouts, or no key has a form that the
+                endpoint accepts.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}

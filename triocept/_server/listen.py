@@ -147,6 +147,6 @@ def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """Return a host name or address by which programs on this machine can connect to the socket `sock`."""
+    """Return a host name or address under which programs on this machine can connect to the socket `sock`."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host

@@ -46,7 +46,7 @@ def add_model_views(
 
 @lru_cache(maxsize=64)
 def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
-    """Return all routes of a dialect except those of its model calls, each with a name. The result is cached."""
+    """Return the name and the route of each route of `dialect` that is not for model calls. The result is cached."""
     return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
@@ -56,7 +56,7 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register a function for each route in `side_views`, by calling `add` with the route's name and the function.
+    """Call `add` with the name and the view function of each route in `side_views`, for all `dialects`.
 
     For the other arguments, see `add_service_views`.
     """
@@ -113,5 +113,4 @@ def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[
 
 
 def json_response(document: Json) -> Response:
-    """Return a response whose body is this JSON document."""
     return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

@@ -46,7 +46,7 @@ class Notices:
 
 
 class _Kind(msgspec.Struct, gc=False):
-    """The number of lines of one kind in the current minute."""
+    """Numbers of log lines of one kind in the current minute: lines that were logged, and lines that were left out."""
 
     until: float
     logged: int = 0

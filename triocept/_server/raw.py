@@ -36,7 +36,10 @@ async def send_raw(
 
 
 async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
-    """End the connection as `end` specifies. For `stall`, the caller must first wait until the client disconnects."""
+    """End the connection as `end` specifies.
+
+    If `end` is `stall`, the caller must first wait until the client disconnects.
+    """
     if end == "reset":
         await connection.reset()
     else:

@@ -141,7 +141,6 @@ class Replies:
         return client_dialect(self._dialects, split_rollout(head.path)[1], head.headers)
 
     def _note(self, head: Head, failure: Failure) -> None:
-        """Log a refused request, and record it in the rollout whose id is in the path."""
         rollout_id, path = split_rollout(head.path)
         said = f"{shown(head.method)} {shown(path)}: {failure.status} {shown(failure.message)}"
         self._notices.warn(f"refused {failure.status}", "%s", said)
@@ -196,7 +195,7 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
     """Return the map of the routes that every endpoint has, and of all routes of `dialects` except model calls.
 
-    All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
+    The result is cached and shared by all endpoints, because werkzeug takes 0.3 ms to compile a route.
     """
     routes = QuartTrio.url_map_class(host_matching=False)
     routes.strict_slashes = False

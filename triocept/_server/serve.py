@@ -88,7 +88,6 @@ class Body:
         self.scope.cancel()
 
     def on_crash(self, error: BaseException) -> None:
-        """Store the error that ended the server, and cancel the body."""
         if (fatal := fatal_of(error)) is not None:
             self.on_fatal(fatal)
             return
@@ -252,7 +251,6 @@ class Server:
         self._scope = trio.CancelScope()
 
     def kill(self) -> None:
-        """End the server immediately. Responses in progress are cut off."""
         self._scope.cancel()
 
     async def stop(self) -> None:

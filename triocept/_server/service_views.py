@@ -119,13 +119,11 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
-    """Return tools in the JSON format that they have in a model call of `dialect`."""
     asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
     return _part_of(dialect.render_request(asked), "tools")
 
 
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
-    """Return messages in the JSON format that they have in a model call of `dialect`."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
     return _part_of(dialect.render_request(said), dialect.transcript)
 

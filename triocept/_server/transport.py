@@ -38,8 +38,6 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A complete HTTP response."""
-
     status: int
     headers: dict[str, str] = {}
     body: bytes = b""
@@ -59,7 +57,7 @@ class View(Protocol):
         """Return True if the view answers requests to this path."""
 
     def admits(self, head: Head) -> bool:
-        """Return True if the request contains the view's key."""
+        """Return True if the request contains the view's own key."""
 
     def refusal(self, head: Head) -> Reply | None:
         """Return the response that refuses the request. Return None if the request is allowed."""
@@ -109,7 +107,7 @@ class Transport(Protocol):
         """True if some written bytes are not sent yet."""
 
     async def wait(self, news: Condition, until: float) -> None:
-        """Wait until `news` is notified, or until trio's clock reaches `until`. Cancellation: immediate."""
+        """Wait until `news` is notified, or until trio's clock reaches the time `until`. Cancellation: immediate."""
 
     async def flush(self) -> None:
         """Wait until all written bytes are sent.

@@ -115,7 +115,7 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class _Frame(NamedTuple):
-    """A frame with a model call. Calls with the same `stream_id` form a lane, and are answered in order."""
+    """A frame with a model call, which is not decoded yet."""
 
     data: bytes
     share: Share
@@ -311,7 +311,6 @@ class _Socket:
         await out.flush()
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
-        """Send an error frame about `failure`."""
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
@@ -325,7 +324,6 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send a JSON document as a frame. If `lane` is not None, add it to the document as the `stream_id`."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
@@ -333,17 +331,15 @@ class _Socket:
             raise
 
     async def end_raw(self, end: RawEnd) -> None:
-        """Close or reset the connection, even in the middle of an answer."""
         await self._socket.end_raw(end)
 
     def _hang_up(self) -> None:
-        """Record that the agent has disconnected, and cancel the tasks that answer its calls."""
         self._gone = True
         self._answers.cancel_scope.cancel()
 
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
-    """Return a document with `lane` added as its `stream_id`. If `lane` is None, return the document unchanged."""
+    """Return a JSON document with `lane` added as its `stream_id`. If `lane` is None, return the document unchanged."""
     if lane is None or not document.endswith(b"}"):  # triocept's own documents end with a brace
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
@@ -387,7 +383,6 @@ class _Response:
 
     @property
     def response_id(self) -> str:
-        """Id of the response, as the agent gets it."""
         return self._documents.response_id
 
     async def deliver(self, subscription: Subscription) -> None:
@@ -435,7 +430,7 @@ class _Response:
         wire.closed = True
 
     def _keep(self, documents: Iterable[bytes]) -> None:
-        """Record the documents of frames in the turn's HTTP traffic, one line for each frame."""
+        """Record `documents`, the contents of frames, in the turn's HTTP traffic, one line for each frame."""
         if self._wire is not None:
             self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
@@ -546,14 +541,14 @@ class _RawFrames:
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add bytes of the body, and return the frames that are now complete."""
+        """Add `data`, the next bytes of the body, and return the frames that are now complete."""
         if self._decoder is not None:
             return [event.data for event in self._decoder.feed(data)]
         self._pieces.append(data)
         return []
 
     def end(self) -> list[bytes]:
-        """Return the body as one frame. Return an empty list if the body is SSE, or is empty."""
+        """Return the collected body as one frame. Return an empty list if the body is SSE or empty."""
         return [whole] if (whole := b"".join(self._pieces)) else []
 
 

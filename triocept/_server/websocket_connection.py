@@ -66,8 +66,6 @@ class Kind(Enum):
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
-    """A message that was received from the client."""
-
     kind: Kind
     data: bytes = b""
 
@@ -119,7 +117,6 @@ class WebSocket:
         return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Authenticate the connection, or wait for the connection's turn. See `BaseConnection.begin_request`."""
         await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
@@ -271,7 +268,6 @@ class WebSocket:
         await self.close(code, reason)
 
     async def _send_quietly(self, event: Event | None) -> None:
-        """Send an event. Do nothing if the client has disconnected."""
         try:
             await self._send(event)
         except ClientGone:
