@@ -55,7 +55,7 @@ _kept: set[str] = set()
 
 
 def keep_from_agents(names: Iterable[str]) -> None:
-    """Remove these variables from the environment of all agents that this program starts after this call."""
+    """Remove the variables `names` from the environment of each agent that this program starts later."""
     _kept.update(names)
 
 

@@ -117,7 +117,6 @@ class OutputBuffer:
         return b"%s\n[... %d bytes dropped ...]\n%s" % (self._head, self.dropped, self._tail)
 
     def tail(self) -> str:
-        """Return the last `STDERR_TAIL` characters of the stream."""
         end = bytes(self._tail) if len(self._tail) >= 4 * STDERR_TAIL else bytes(self._head + self._tail)
         return end[-4 * STDERR_TAIL :].decode(errors="replace").strip()[-STDERR_TAIL:]
 
@@ -162,7 +161,7 @@ class Tee:
 
 @final
 class OutputReader:
-    """Reader of one output stream of an agent. It writes the bytes into a buffer, and into tees (files)."""
+    """Reader of one output stream of an agent. It writes the bytes into a buffer, and into files (the tees)."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)
@@ -198,7 +197,6 @@ class OutputReader:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with `***` in place of each secret."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text

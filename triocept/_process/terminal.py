@@ -28,8 +28,10 @@ with contextlib.suppress(ImportError):  # Windows
 FD = 0
 """File descriptor of the terminal, which is the file descriptor of standard input."""
 STOP_TIME = 0.1
-"""Seconds for which this program waits, after it has sent itself a signal that suspends it, until the kernel suspends
-it."""
+"""Seconds to wait after this program has sent itself a signal that suspends it.
+
+The kernel may suspend the program a little later.
+"""
 _PLAIN_MODES = (
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l"  # no reports of mouse and focus
     "\x1b[?2004l\x1b[?1l\x1b>\x1b[<u"  # paste without brackets, usual keys
@@ -59,8 +61,9 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """True while the agent has the terminal. False while the agent is suspended, because then the shell may have
-        the terminal."""
+        """True while the agent has the terminal. False while the agent is suspended, because the shell may have the
+        terminal at that time.
+        """
 
     async def follow(self, pid: int) -> None:
         """Give the terminal to the process group of `pid` until that process ends.

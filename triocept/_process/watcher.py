@@ -46,10 +46,10 @@ start."""
 
 @protected_context
 async def open_watcher() -> AsyncIterator[Watcher]:
-    """Open the watcher of a program's agents; its process starts when the first agent is registered.
+    """Open the watcher of a program's agents. The watcher's process starts when the first agent is registered.
 
     Cancellation: entering the context does not wait, so it cannot be cancelled. Closing: takes at most 2 s, even after
-    a cancellation. Agents that are still registered are ended by the watcher's process.
+    a cancellation. The watcher's process ends the agents that are still registered.
     """
     watcher = Watcher()
     try:
@@ -137,7 +137,10 @@ class Watcher:
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return the processes that exist after the call; None if the system has no /proc. Cancellation: immediate."""
+        """Search for the system's processes, and return them by id; None if the system has no /proc.
+
+        The search begins after the call of this method. Cancellation: immediate.
+        """
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:
@@ -149,7 +152,6 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Raise trio.ClosedResourceError if the endpoint has ended, because no watcher would end a new process."""
         if self._closed:
             raise trio.ClosedResourceError("the endpoint has ended, so no agent can be started")
 

@@ -3,9 +3,10 @@
 trio's own `recv` tries to read before it waits. If no bytes have arrived yet, this attempt costs a system call and an
 exception.
 
-Rule: only trio opens and closes the socket. Each call looks up the socket's file descriptor, and does not store it.
-When the socket is closed, the kernel gives the same descriptor to the next connection, whose bytes must not be read
-here. (A waiting reader may be scheduled just before the socket is closed, and run after that.)
+Rule: only trio opens and closes the socket. Each call looks up the socket's file descriptor again: no descriptor is
+stored. After the socket was closed, the kernel gives the same descriptor to the next connection, and a stored
+descriptor would read the bytes of that connection. (A reader that waits may be scheduled just before the socket is
+closed, and run after that.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import trio
 
 @final
 class BareSocket:
-    """A connected socket from which at most one task receives.
+    """A reader of a connected trio socket. At most one task may receive at a time.
 
     Args:
         trios: trio's socket, connected over plain TCP.

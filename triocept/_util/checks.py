@@ -1,8 +1,8 @@
-"""Checks of arguments. A function calls these checks first.
+"""Check arguments. Raise TypeError if the type is wrong, and ValueError if only the value is wrong.
 
-So the function to which a wrong argument was passed raises the error: a `TypeError`, or a `ValueError` if the type is
-right. The error's text names the argument, the expected value and the received value. Code that runs often does not use
-these checks, because they take time.
+A function calls these checks first, so the error comes from the function to which the wrong argument was passed. The
+error's text names the argument, the expected value and the received value. Code that runs often does not use these
+checks, because they take time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ REMOVED = {
 
 
 def described(value: object) -> str:
-    """Return a description of a value for an error: its type, and the value in a short form."""
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
 
@@ -100,7 +99,6 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> None:
-    """Raise an error if `value` is not a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, not {described(value)}")
     if value < least:
@@ -137,15 +135,14 @@ def check_number(
 
 
 def _is_finite(value: Real) -> bool:
-    """Return True if a number is finite after conversion to a float: 10**400 is too large."""
     try:
         return math.isfinite(value)
-    except OverflowError:
+    except OverflowError:  # an int that is too large for a float, such as 10**400
         return False
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first of `fields` that `says` cannot encode; None if it can encode all of them."""
+    """Return a TypeError about the first field that `says` cannot encode as JSON; None if there is no such field."""
     for name, value in fields.items():
         try:
             says(value)
@@ -157,13 +154,11 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """Return the name of a function for an error, in backquotes if it has a name."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
 
 def takes(function: object, count: int) -> bool:
-    """Return True if a function can be called with `count` positional arguments."""
     try:
         with suppress(ValueError):  # perhaps written in C, without a signature
             inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
@@ -196,9 +191,9 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if the bytecode of a function shows that it returns only constants, texts or new collections.
+    """Return True if the result of a function certainly cannot be awaited, so that the function is not async.
 
-    Such results cannot be awaited, so a function with such results is not async.
+    This is certain if the bytecode returns only constants, texts or new collections.
     """
     code = getattr(function, "__code__", None)
     generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

@@ -92,17 +92,14 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
         return f"{self._name}(…)"
 
     def entry(self) -> str:
-        """Return the code that enters the context manager: `async with NAME(…) as GIVES`."""
         return f"async with {self!r} as {self._gives}"
 
     if not TYPE_CHECKING:  # Python's own text would name this class, which users do not use
 
         def __enter__(self) -> NoReturn:
-            """Raise a TypeError that shows how to write `async with`, after a wrong `with`, `await` or `async for`."""
             raise TypeError(self._how_to_enter())
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an AttributeError that shows how to write `async with`, for example for `serve_endpoint().port`."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(f"cannot read .{name} yet: {self._how_to_enter()}", name=name)
@@ -120,7 +117,7 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
 
 class _Context(Context[T]):
-    """A wrapper that adds the errors of `Context` to another context manager."""
+    """A wrapper that gives another context manager the errors of `Context`."""
 
     def __init__(
         self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""

@@ -29,7 +29,6 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception. If the exception's `__str__` fails, return a text about this failure."""
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
@@ -51,7 +50,6 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Catch the exception that the `with` block raises, and append it to `errors`. Of a group, append each member."""
     try:
         yield
     except BaseException as exc:
@@ -59,7 +57,6 @@ def keeping_each(errors: list[BaseException]) -> Iterator[None]:
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
-    """Run all steps in order, even after a step has failed. Return the exceptions of the steps."""
     errors: list[BaseException] = []
     for step in steps:
         with keeping(errors):
@@ -99,13 +96,12 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return the exceptions in `errors`, without those that consist only of parts of `error`."""
+    """Return `errors` without the exceptions all of whose parts are parts of `error`, too."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the single exceptions in a group and in its nested groups. If `error` is not a group, yield `error`."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """Return a number with its noun: `1 turn`, `2 turns`."""
     return f"{number:,} {one if number == 1 else many}"
 
 

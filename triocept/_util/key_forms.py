@@ -41,7 +41,7 @@ only mentions a key, and the pattern does not match."""
 
 @cache
 def key_forms() -> re.Pattern[str]:
-    """Return one pattern for all forms. The pattern is compiled at the first call."""
+    """Return one pattern for all known forms of keys. The pattern is compiled at the first call."""
     # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
     before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
     forms = []

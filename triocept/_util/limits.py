@@ -26,7 +26,6 @@ async def pass_moment() -> None:
 
 
 async def wait_turns(count: int) -> None:
-    """Wait for `count` iterations of the event loop."""
     for _ in range(count):
         await trio.lowlevel.checkpoint()
 
@@ -84,8 +83,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum bytes of one streamed answer that wait in memory until they are sent. Tool calls that are held back until
     the end of the answer count, too.
 
-    Text, blobs and opaque parts are counted, and 200 bytes for each event. When exceeded: the answer fails with 502. If
-    the answer's stream has begun, the dialect's error event is sent, and the connection is broken off."""
+    Each event counts as 200 bytes, plus the bytes of its text, blob or opaque part. When exceeded: the answer fails
+    with 502. If the answer's stream has begun, the dialect's error event is sent, and the connection is broken off.
+    """
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: no more is read from the
     websocket until some of these messages were processed. Until then, a disconnect is not noticed."""

@@ -109,7 +109,7 @@ class LoopWatch:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Call `found` when a heartbeat is overdue: by its seconds, and by the number of inspections.
+        """Call `found` if a heartbeat is late, both by the seconds and by the number of inspections since its start.
 
         Seconds alone do not suffice, because a process may be suspended, or get no time on a loaded machine.
         """
@@ -140,7 +140,7 @@ class LoopWatch:
 
 
 class _LoggingWatch(LoopWatch):
-    """A detector that logs each blocking function once."""
+    """A detector that logs each blocking place in the code once, and at most `MOST_PLACES` places."""
 
     def __init__(self) -> None:
         super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
@@ -183,9 +183,9 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost function of user code that `thread` runs.
+    """Return the place in user code that `thread` executes, as `FUNCTION (FILE:LINE)`.
 
-    If it runs no user code, return the innermost function.
+    If the thread executes no user code, return the innermost function that it executes.
     """
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
@@ -199,9 +199,9 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of user code in a task, or None.
+    """Return the innermost frame of user code in a task; None if there is none.
 
-    User code is neither triocept, nor a library, nor generated code.
+    User code is code outside triocept and the installed libraries that was not generated.
     """
     while frame is not None:
         code = frame.f_code

@@ -137,7 +137,7 @@ class KeylessPieces:
         """True if no more text is returned before white space arrives."""
 
     def take(self, piece: str) -> str:
-        """Add a piece. Return the text up to a possible incomplete key, without the complete keys in it."""
+        """Add a piece. Return the new text before the first possible incomplete key, without the complete keys."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -147,7 +147,7 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the text that was not returned yet, without the complete keys in it."""
+        """Return the text that `take` has not returned yet, without the complete keys."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
@@ -217,12 +217,14 @@ def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
 
 
 def own_keys_in(text: str) -> list[str]:
-    """Return all parts of `text` that look like a key that triocept created."""
     return _OWN_KEY.findall(text) if OWN_TEXT in text else []
 
 
 def environment_keys(more: Iterable[str] = ()) -> list[str]:
-    """Return the values of environment variables named like keys (`…_API_KEY`), and the secrets in `more`."""
+    """Return the values of environment variables named like keys (`…_API_KEY`), and the secrets in `more`.
+
+    The longest value is the first.
+    """
     keys = {key for key in more if len(key) >= SECRET}
     for name, value in os.environ.items():
         if _NAMED.search(name.upper()) and len(value) >= _LEAST and _RANDOM.fullmatch(value):

@@ -56,7 +56,7 @@ class SSE(msgspec.Struct, frozen=True):
     data: bytes
     """The data in UTF-8, as received."""
     event: str = ""
-    """Name of the event; empty if the event has no name (the browser's "message")."""
+    """Name of the event; empty if the event has no name. (A browser then uses the name "message".)"""
     id: str | None = None
     """The latest event id in the stream, up to and including this event; None if there was no id."""
 

@@ -38,7 +38,6 @@ from ._shared import Losses, Lost
 
 
 def answer_of(response: Response) -> Message:
-    """Return the model's answer as a message of the conversation."""
     return Message("assistant", tuple(response.content))
 
 
@@ -61,7 +60,6 @@ class Chat:
     tools of a request."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
-        """Return the JSON definitions of the tools as functions. Tools that a provider runs itself are left out."""
         key = encode_json(tools)
         if key not in self._known:
             self._known[key] = chat_tools(tools, self.losses)
@@ -135,7 +133,6 @@ def input_text(parts: Iterable[Part]) -> str:
 
 
 def _content_part(part: Part) -> dict[str, Json] | None:
-    """Convert a text or an image into an item of a message's `content`; return None for any other part."""
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}

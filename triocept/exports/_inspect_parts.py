@@ -239,13 +239,13 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Start of the span, in seconds since the epoch. `end` has the same unit."""
+    """Start of the span, in seconds since the epoch. The field `end` has the same unit."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 class SpanTree:
-    """The spans of a trace in an Inspect log. In the list, each span comes after the span that contains it."""
+    """The spans of a trace in an Inspect log. `spans` contains each span after the span that surrounds it."""
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
         turns = list(turns)

@@ -35,7 +35,7 @@ class Loss(NamedTuple):
 
 @final
 class Losses:
-    """Counts of the content that an export left out. An example of its text is `not in this format: 1 service call`."""
+    """Counts of the content that an export left out. As a text, for example: `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -71,7 +71,7 @@ class Losses:
 
 @final
 class Lost:
-    """Namespace of the kinds of content that some export formats cannot express."""
+    """The kinds of content that some export formats cannot express."""
 
     BLOBS = Loss("opaque blob of reasoning", "opaque blobs of reasoning")
     CACHE_WRITES = Loss("count of tokens written to a cache", "counts of tokens written to a cache")
@@ -152,7 +152,7 @@ delivery of the answer.
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
-    """Return the versions of the model's weights at the start and at the end of a turn, as far as they are known."""
+    """Return the known versions of the model's weights: at the start of a turn, and at its end."""
     versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -204,7 +204,6 @@ def without_none(document: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def iso_time(seconds: float) -> str:
-    """Convert seconds since the epoch into ISO 8601 text in UTC, with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

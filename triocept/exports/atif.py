@@ -95,7 +95,6 @@ def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
 
 
 def file_name(rollout: str) -> str:
-    """Convert a rollout's id into a text that is valid as a file name."""
     return re.sub(r"[^\w.-]", "_", rollout)[:100].lstrip(".-") or "rollout"
 
 

@@ -95,9 +95,10 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield each message with the number, from 0, of the latest group of adjacent messages of the model.
+    """Yield each message with the index of a group of adjacent messages of the model.
 
-    A message of the model gets the number of its own group. The number is -1 before the first of these groups.
+    For a message of the model, the index is that of its own group. For any other message, it is that of the latest
+    group before the message, or -1 if no group is before it.
     """
     run, inside = -1, False
     for message in messages:

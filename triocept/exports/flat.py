@@ -91,12 +91,11 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 
 
 def _fields(source: object, *names: str) -> dict[str, Json]:
-    """Return the attributes `names` of `source`. The value of a missing attribute is None."""
     return {name: getattr(source, name, None) for name in names}
 
 
 GROUP = 256
-"""Maximum number of rows in memory. The number is small because each row holds a complete conversation."""
+"""Maximum number of rows of a Parquet file in memory. The number is small: each row holds a complete conversation."""
 _TEXTS = (
     *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
     *(

@@ -124,10 +124,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """Return the request of a turn in HAR's form.
-
-    Its body is rendered by the turn's dialect from the recorded request.
-    """
+    """Return the request of a turn in HAR's form. The turn's dialect writes the body from the recorded request."""
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
     text, comment = "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
     try:

@@ -33,7 +33,8 @@ def source_of(
 ) -> Source:
     """Return the traces as the `Source` that the page shows, and count content that is not in the page.
 
-    `file` returns the name of the file of the latest trace, empty if the page shows no names of files.
+    `file` is called after a trace was read, and returns the name of the trace's file. The default returns "": the page
+    then shows no names of files.
     """
     source = Source("")
     for trace in traces:

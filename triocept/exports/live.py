@@ -127,7 +127,6 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """Return the root span of a rollout. If the rollout has no root span yet, begin one."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])

@@ -86,13 +86,11 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
 
 def write_otlp(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write one line for each trace, without messages, answers and tools."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses)))
 
 
 def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write one line for each trace, with messages, answers and tools."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses, content=True)))
 
@@ -124,7 +122,7 @@ def _span_id(trace_id: str, key: str) -> str:
 
 
 ROOT = ""
-"""Key of a rollout's root span."""
+"""Key of a rollout's root span. (The keys of all other spans are not empty.)"""
 _INT64 = 2**63
 Attribute: TypeAlias = str | bool | int | float | list[str]
 
@@ -150,7 +148,7 @@ class SpanData:
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Start of the span, in seconds since the epoch. `end` has the same unit."""
+    """Start of the span, in seconds since the epoch. The field `end` has the same unit."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None

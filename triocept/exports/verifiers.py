@@ -99,7 +99,6 @@ def write_verifiers(
 
 
 def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
-    """Return the fields `rewards` and `metrics` for `scores`; the score named `reward` is the reward."""
     metrics = dict(scores)
     if reward is None:
         return {"rewards": {}, "metrics": metrics}

@@ -38,12 +38,10 @@ class Node:
         return f"{self.file}:{self.line}"
 
     def error(self, problem: str) -> DialectError:
-        """Return an error about this value. The error contains the value's file, line and path."""
         return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
 
     @property
     def json(self) -> Any:
-        """The JSON value of the node."""
         match self.value:
             case dict():
                 return {name: inner.json for name, inner in self.value.items()}
@@ -99,11 +97,6 @@ class Node:
         return self.value
 
     def items(self) -> list[Node]:
-        """Return the items of a list.
-
-        Raises:
-            DialectError: the value is not a list.
-        """
         if not isinstance(self.value, list):
             raise self.error(f"expected a list, not {self.kind}")
         return self.value
@@ -117,26 +110,22 @@ class Node:
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
-        """Return the value. Raise DialectError if the value is neither a text nor a list."""
         if not isinstance(self.value, str | list):
             problem = f"expected a text or a list, not {self.kind}{self._in_quotes()}"
             raise self.error(problem)
         return self.value
 
     def _in_quotes(self) -> str:
-        """Return the end of an error: the value, and the hint that a value in quotes is a text."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; put it in quotes to make it a text"
 
     def flag(self) -> bool:
-        """Return the value. Raise DialectError if the value is not a boolean."""
         if not isinstance(self.value, bool):
             raise self.error(f"expected true or false, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
-        """Return the value. Raise DialectError if the value is not a whole number of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             raise self.error(
                 f"expected a whole number of at least {least}, not {self.kind}: {_shown(self.value)}"
@@ -144,7 +133,6 @@ class Node:
         return self.value
 
     def seconds(self) -> float:
-        """Return the value. Raise DialectError if the value is not a number of at least 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
             raise self.error(f"expected a number of seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)
@@ -165,11 +153,6 @@ def node_of(value: Any) -> Node:
 
 
 def decoded(data: bytes, file: str) -> str:
-    """Return the text of a file's bytes.
-
-    Raises:
-        DialectError: the bytes are not UTF-8; the error contains the line.
-    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
