@@ -78,7 +78,6 @@ def _is_message(expected: ExpectedMessage, message: Message) -> bool:
 
 
 def _text(message: Message) -> str:
-    """Return the text of a message. If it has no text, return the texts of its tool results."""
     return message.text or "".join(result.text for result in message.tool_results)
 
 
@@ -118,20 +117,20 @@ def _same_part(expected: Part, part: Part) -> bool:
             return (
                 expected.id in ("", part.id)
                 and (expected.text, expected.is_error) == (part.text, part.is_error)
-                and [_bare(each) for each in _media(expected)] == [_bare(each) for each in _media(part)]
+                and [_without_extra(each) for each in _media(expected)]
+                == [_without_extra(each) for each in _media(part)]
             )
         case Reasoning(), Reasoning():
             return expected.text == part.text
         case _:
-            return _bare(expected) == _bare(part)
+            return _without_extra(expected) == _without_extra(part)
 
 
 def _media(result: ToolResult) -> list[Media | Opaque]:
     return [part for part in result.content if not isinstance(part, Text)]
 
 
-def _bare(part: Part) -> Part:
-    """Return `part` without its `extra`: the members of its JSON object that triocept does not interpret."""
+def _without_extra(part: Part) -> Part:
     return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 

@@ -45,7 +45,6 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise AttributeError: only the value that `with … as` binds has attributes."""
             raise AttributeError(
                 f"the context was not entered: write {self._text}; the value after `as` has {name!r}",
                 name=name,

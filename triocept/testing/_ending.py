@@ -88,7 +88,6 @@ class Life:
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """The faults of the rollout, such as exceptions of the handler."""
         faults = self.rollout.faults
         for fault in faults:
             explain(fault)
@@ -97,7 +96,7 @@ class Life:
     def news(self) -> list[BaseException]:
         """Wait at most `AT_WORK` seconds for running handlers. Return the problems that no earlier call returned."""
         if not self._closed:
-            if not self._loop.ask(self._looked):
+            if not self._loop.ask(self._note_if_at_rest):
                 self._loop.call(self._look, AT_WORK)
             self._loop.warn()
         errors = [fault for fault in self.faults if not is_among(fault, self.raised)]
@@ -118,7 +117,7 @@ class Life:
         return [error for error in errors if not is_among(error, told)]
 
     def log_rest(self) -> None:
-        """Log the faults that occurred in the rollout after the end of the block had stopped waiting for its end."""
+        """Log the faults of the rollout that occurred after its block had stopped waiting for the rollout's end."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
                 log.error("a handler failed after the block of its rollout had ended", exc_info=fault)
@@ -136,7 +135,7 @@ class Life:
         return []
 
     def complaints(self) -> list[str]:
-        """Return texts about the problems that are not exceptions: unused replies and unanswered calls."""
+        """Return texts about the problems for which there is no exception: unused replies and unanswered calls."""
         if self.raised:
             return []
         found: list[str] = []
@@ -167,11 +166,7 @@ class Life:
                 raise
             await self._look(AT_WORK)
 
-    def _looked(self) -> bool:
-        """Record the unused replies and the unanswered calls, and return True.
-
-        If a handler still runs, return False.
-        """
+    def _note_if_at_rest(self) -> bool:
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()
@@ -184,12 +179,10 @@ class Life:
         self._note()
 
     def _note(self) -> None:
-        """Record the unused replies and the unanswered calls."""
         self._unused = self._script.unused if self._script is not None else ()
         self._waiting = unanswered(self.rollout)
 
     def close(self) -> None:
-        """Record that the rollout is closed, and close objects that depend on it, such as SDK clients."""
         self._closed = True
         self.target.close()
         for close in self.closers:

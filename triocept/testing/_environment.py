@@ -50,7 +50,6 @@ class Target:
         self._stray_before = stray_refusals(rollout).count
 
     def open(self) -> None:
-        """Add the model to the open models. If several models are open, set `is_one_of_several` of each."""
         with _lock:
             self.is_one_of_several = bool(_targets)
             for other in _targets:
@@ -109,7 +108,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the requests in `refused` after the first `before`, with the reasons.
+    """Return a text that lists the refused requests, without the first `before` requests, and the reasons.
 
     If there is no such request, return an empty text.
     """
@@ -124,7 +123,7 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the changes of environment variables (None: remove) after which all SDKs call the rollout.
+    """Return the environment variables to set, so that all SDKs call the rollout. None means to remove the variable.
 
     `rollout` contains the variables of the rollout, as its method `environ` returns them.
     """

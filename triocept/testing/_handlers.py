@@ -109,9 +109,9 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def abandon(self) -> None:
-        """Mark the call as abandoned.
+        """Mark the call as abandoned, because trio has stopped waiting for it.
 
-        From now on this object reports the error of the call, because trio ignores it.
+        From now on, this object reports an error of the call, because trio no longer raises it.
         """
         with self._lock:
             self._abandoned = True

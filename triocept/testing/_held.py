@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Held(Generic[T]):
     """An async context that stays open in its own trio task.
 
-    `open` enters it; `close` exits it with the block's error.
+    `open` enters the context; `close` exits it with the block's error.
     """
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
@@ -40,7 +40,7 @@ class Held(Generic[T]):
     def open(self) -> T:
         """Enter the context and return its value.
 
-        Raises the exceptions of the context, and the errors of `Loop.call`.
+        Raise the exceptions of the context, and the errors of `Loop.call`.
         """
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
@@ -80,10 +80,6 @@ class Held(Generic[T]):
                 error.__traceback__ = trace  # cut the frames of the loop
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, in any thread, when the context has ended.
-
-        If the context has already ended, call `callback` immediately.
-        """
         self._closed.when_done(callback)
 
     async def _run(self) -> bool:

@@ -66,10 +66,6 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block the calling thread until the job ends, but at most `timeout` seconds.
-
-        Return True if the job has ended.
-        """
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
@@ -94,7 +90,6 @@ class Job(Generic[T]):
                 self._callbacks.remove(callback)
 
     def take(self) -> T:
-        """Return the result, or raise the error of the job."""
         with self._lock:
             if self._error is not None:
                 raise self._error

@@ -61,7 +61,6 @@ class Loop:
 
     @property
     def is_forked(self) -> bool:
-        """True if this process is a fork of the process whose thread runs the loop."""
         return os.getpid() != self._pid
 
     # Start and end
@@ -91,7 +90,6 @@ class Loop:
             self._watch.stop()
 
     def warn(self) -> None:
-        """Warn once about each function that has blocked the loop. If warnings are errors, raise RuntimeWarning."""
         __tracebackhide__ = True
         if self._watch is not None and not self.is_forked:
             self._watch.warn()
@@ -184,7 +182,7 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Return `function()`, called in this thread without the loop.
+        """Call `function` in this thread, without the loop, and return its result.
 
         `function` must read only state that never changes.
 
@@ -196,7 +194,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `call`, with a `job` that the caller has created.
+        """Call an async function as `call` does, but with a `job` that the caller has created.
 
         If the caller has stopped waiting, `job.on_lost` gets the result.
         """
@@ -209,7 +207,10 @@ class Loop:
             raise
 
     async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `do`, in a task of asyncio or of another trio loop. Cancelling the task cancels the job."""
+        """Call an async function as `do` does, from a task of asyncio or of another trio loop.
+
+        If the task is cancelled, the job is cancelled, too.
+        """
         try:
             self.submit(job, function, *args)
             while not await ended(job, ROUND):
@@ -265,7 +266,6 @@ class Loop:
             raise cancelled
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Schedule a call of `function` in the loop's thread. Raise RuntimeError if the loop has ended."""
         if self._token is None:
             raise over()
         try:
@@ -293,7 +293,7 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a new job that does nothing: if it does not end soon, the loop is blocked.
+        """Start a job that does nothing, and return it: if this job does not end soon, the loop is blocked.
 
         If the loop has already ended, wait until `job`, the job of a caller, has failed.
         """
@@ -324,5 +324,4 @@ class Loop:
 
 
 def over() -> RuntimeError:
-    """Return the error for a call after the loop has ended."""
     return RuntimeError("the endpoint has ended: use it and its rollouts within its `with` block")

@@ -61,7 +61,6 @@ class SyncRollout:
     if not TYPE_CHECKING:
 
         def __enter__(self) -> NoReturn:
-            """Raise TypeError, because the model is already open."""
             raise TypeError(
                 "the model is already open, and the test closes it: write `model = triocept_model(…)`, without `with`"
             )
@@ -304,7 +303,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Return the address that `function` returns. For a public address, `function` is called in the loop."""
+        """Return the address that `function` returns. If the address is public, call `function` in the loop."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -340,9 +339,9 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """Set the function `call`, which gets a warning text in place of the log.
+    """Set the function that gets a warning text if a reply calls a tool which the request does not offer.
 
-    The warning is about a reply that calls a tool which the request does not offer.
+    Without such a function, the warning is logged.
     """
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 

@@ -12,17 +12,14 @@ from .._util.loop_watch import LoopWatch, Place
 
 @final
 class Watch(LoopWatch):
-    """Watch of the endpoint's loop.
-
-    The watch records the functions that have blocked the loop, and warns about these functions.
-    """
+    """Records the functions that have blocked the endpoint's loop, and warns about these functions."""
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         super().__init__(thread, soon)
         self._found: list[tuple[Place, float]] = []
 
     def warn(self) -> None:
-        """Warn once about each recorded function. If warnings are errors, raise RuntimeWarning."""
+        """Warn once about each function that has blocked the loop. If warnings are errors, raise RuntimeWarning."""
         __tracebackhide__ = True
         found, self._found = self._found, []
         for place, seconds in found:

@@ -97,7 +97,6 @@ class _Body(httpx2.AsyncByteStream):
 
 
 async def _translated(wait: Callable[[], Awaitable[T]], request: httpx2.Request) -> T:
-    """Return the result of `wait`. Translate its exceptions to exceptions of httpx2."""
     try:
         return await wait()
     except TimeoutError as exc:

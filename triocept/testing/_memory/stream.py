@@ -61,7 +61,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def setsockopt(self, *option: object) -> None:
         """Mark the connection as reset.
 
-        The only option that the server sets is `SO_LINGER`, by which `close` resets it.
+        The server sets only one option, `SO_LINGER`. With this option, closing the connection resets it.
         """
         self._reset.set()
 
@@ -72,7 +72,6 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
 
 def memory_stream_pair() -> tuple[MemoryStream, MemoryStream]:
-    """Return the two ends of a new connection."""
     reset = trio.Event()
     one, other = lockstep_stream_pair()
     return MemoryStream(one, reset), MemoryStream(other, reset)

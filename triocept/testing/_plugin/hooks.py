@@ -104,7 +104,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """After the teardown of a test that has passed, write the test's newly recorded cassette, if there is one."""
+        """Write the test's newly recorded cassette, if there is one, after the teardown of a test that has passed."""
         returned = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and models.cassette is not None and models.passed:
@@ -117,7 +117,7 @@ class Hooks:
     ) -> Generator[None, object, object]:
         """If the fixture `triocept_endpoint` fails, discard its error, so that the next test starts the endpoint again.
 
-        Otherwise pytest caches the error of a fixture: if the time limit of one test expired while the endpoint starts,
+        Otherwise pytest would keep the error. If the time limit of one test expired while the endpoint was starting,
         all later tests would fail with this error.
         """
         __tracebackhide__ = True

@@ -1,6 +1,6 @@
 """The value of the fixture `triocept_model`.
 
-Each call of this value opens a fake model, which the test's end closes.
+Each call of this value opens a fake model, which is closed at the end of the test.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ class ModelFactory:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise AttributeError. If models have an attribute `name`, the error's text shows how to open a model."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
                 what += (
@@ -235,7 +234,7 @@ first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the rest of `traceback`, beginning with the handler's first frame.
+    """Return the part of `traceback` that begins with the handler's first frame.
 
     Return None if no frame belongs to the handler.
     """

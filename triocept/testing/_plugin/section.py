@@ -102,7 +102,6 @@ def _answer(response: Response) -> str:
 
 
 def _cut(text: str, *, quoted: bool = True) -> str:
-    """Return `text`, cut to `_LONGEST` characters and escaped. If `quoted` is True, put it in quotes."""
     shown = repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
     return shown if quoted else shown[1:-1]
 

@@ -67,7 +67,7 @@ class Tapes:
             raise pytest.fail.Exception(text, pytrace=False) from None
 
     def share(self, config: pytest.Config, folder: Path) -> None:
-        """Prepare for cassette files to which several tests write.
+        """Set the directory through which the tests that record the same cassette file coordinate their writes.
 
         `folder` is the temporary directory of this process. If xdist runs several processes, their directories have the
         same parent.
@@ -118,10 +118,10 @@ def _cassette_options(
 ) -> CassetteOptions:
     check_keywords("triocept_cassette_options", more, (*CassetteOptions.__annotations__, *_SPOKEN))
     given: dict[str, Any] = {**more, **marked}
-    spoken = {name: given.pop(name, None) or _said(config, name) for name in _SPOKEN}
-    given["record"] = config.getoption("triocept_record") or given.get("record") or _said(config, "record")
+    spoken = {name: given.pop(name, None) or _setting(config, name) for name in _SPOKEN}
+    given["record"] = config.getoption("triocept_record") or given.get("record") or _setting(config, "record")
     check_choice("record", given["record"], RecordMode)
-    upstream = given.pop("upstream", None) or _said(config, "upstream")
+    upstream = given.pop("upstream", None) or _setting(config, "upstream")
     if given["record"] == "none" or (given["record"] == "once" and path.exists()):
         return cast(CassetteOptions, given)
     given["upstream"] = _upstream(upstream, spoken["dialect"], spoken["api_key_env"])
@@ -132,8 +132,7 @@ _SPOKEN = ("dialect", "api_key_env")
 _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
-def _said(config: pytest.Config, name: str) -> str | None:
-    """Return the value of the option `name` in the environment or in pytest's configuration; None if it is not set."""
+def _setting(config: pytest.Config, name: str) -> str | None:
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 

@@ -56,7 +56,6 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """Return the only fault; a group if there are several faults; None if there is no fault."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
