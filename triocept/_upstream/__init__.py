@@ -8,12 +8,12 @@
 * `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep the reasoning.
 * `headers`: the headers that are forwarded, in both directions.
 * `transport`: HTTP connections with httpx2, and the conversion of httpx2's errors to triocept's errors.
-* `proxies`: the proxies that the environment names.
+* `proxies`: the proxies that the variables of the environment name.
 * `tap`, `chunked`: read the body of a stream without httpx2, for speed.
 * `patience`: the time limits of a call, and the pauses before retries.
 * `counting`: calls the provider for the number of tokens in a prompt.
 * `failures`: the errors for a provider's failures and invalid answers.
-* `redaction`: removes the key from errors.
+* `redaction`: removes the provider's API key from errors.
 * `relay`: divides a stream's bytes into pieces that consist of whole frames.
 * `limiter`: the maximum number of concurrent calls.
 * `pausing`: pauses while the server's weights change, and repeats calls that the server aborted.
@@ -28,7 +28,7 @@ Rules:
    agent before they are parsed. All other bytes are parsed first.
 2. A failure before the first piece raises an error, and the exchange stays open, so that the handler may try another
    upstream.
-3. A key is sent to the provider, and appears nowhere else: neither in a repr nor in a log, a trace or an error's text.
+3. The API key is sent to the provider, and appears nowhere else: neither in a repr nor in a log, a trace or an error.
 """
 
 from .upstream import Upstream, open_upstream

@@ -52,7 +52,10 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Return True if the host is this machine or in a private network. Providers on such hosts mostly need no key."""
+    """Return True if the host is this machine or in a private network.
+
+    Most providers on such hosts need no API key.
+    """
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:

@@ -50,7 +50,7 @@ Places: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class Ceiling:
-    """The maximum output tokens of calls to one upstream: a configured maximum, and for each model a learned one."""
+    """The maximum output tokens of calls to one upstream: the configured maximum, and a learned one for each model."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -70,9 +70,10 @@ class Ceiling:
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Read a maximum from `words`, the text of a refusal, and store it. Return the maximum for the refused call.
+        """Read a maximum from `words`, the text of a refusal, and store the maximum for later calls.
 
-        Return None if the text contains no maximum, or if the prompt nearly fills the context window.
+        Return the maximum output tokens for the refused call. Return None if the text contains no maximum, or if the
+        prompt nearly fills the context window.
         """
         text = words[:MAX_WORDS].replace("\n", " ")
         for pattern, less in _OUTPUT:
@@ -91,7 +92,6 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of output tokens that the body `document` requests; None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 

@@ -13,7 +13,7 @@ _MAX_LINE = 16 * 1024
 
 @final
 class ChunkedDecoder:
-    """A decoder for one chunked body. The bytes can be passed in pieces of any size."""
+    """A decoder for the body of one message. The bytes can be passed in pieces of any size."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -21,7 +21,7 @@ class ChunkedDecoder:
         self.rest = b""
         """Received bytes that are not decoded yet. When the body has ended, these are the bytes after the body."""
         self.fault: str | None = None
-        """Description of the error in the bytes after those that were decoded. None if no error was found."""
+        """Description of the error in the bytes that follow the decoded bytes. None if no error was found."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived
@@ -31,8 +31,8 @@ class ChunkedDecoder:
 
         Return the bytes of the body in `data`, including the bytes of an incomplete chunk.
 
-        Raise ValueError if the next bytes are not valid in this coding. If bytes of the body precede the invalid bytes,
-        return them first; the next call raises the error.
+        Raise ValueError if the next bytes are not valid in this coding. If valid bytes of the body precede the invalid
+        bytes, return the valid bytes first. The next call then raises the error.
         """
         self.check()
         if self.rest:

@@ -64,7 +64,7 @@ class Counter:
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
         """Send `call`, and return the decoded JSON body of the response.
 
-        Return None if the call fails, or the provider does not support it.
+        Return None if the call fails, or if the provider does not support the call.
         """
         if call.address in self._absent:
             return None

@@ -44,7 +44,7 @@ class Reader:
         self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """Parse the body of a whole answer. Raise UpstreamError if it does not contain a valid answer."""
+        """Parse the body of a whole answer. Raise UpstreamError if the body does not contain a valid answer."""
         if not body.strip():
             raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
         try:
@@ -59,8 +59,8 @@ class Reader:
     ) -> UpstreamError:
         """Return the error for a response whose status is not a success: 300 or more, or less than 200.
 
-        `body` may be incomplete. The names in `headers` are in lower case. If a wrong `address` may be the cause, the
-        error contains the address.
+        `body` may be incomplete. The names in `headers` must be in lower case. If the cause could be a wrong `address`,
+        the error contains the address.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -93,9 +93,9 @@ class Reader:
         return error
 
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """Complete `error`, which the provider itself has sent, with the response's body and headers, and return it.
+        """Return a copy of `error`, an error that the provider itself has sent, with the response's body and headers.
 
-        The agent gets the body unchanged only if it contains an error, because a body without an error may be an answer
+        The agent gets the body unchanged only if the body contains an error. A body without an error could be an answer
         with an unknown stop reason.
         """
         text = error.body or _text(body)
@@ -122,7 +122,7 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the start of a body on one line.
+        """Return the beginning of a body as one line, for an error message.
 
         The key is removed before the text is shortened, because a shortened text could end with half of the key.
         """

@@ -28,7 +28,6 @@ _encode = msgspec.json.Encoder().encode
 
 
 def check_timeouts(**timeouts: float | None) -> None:
-    """Raise an error if a timeout is not a number in its range. None is valid, and means no limit."""
     for name, number in timeouts.items():
         if number is not None:
             check_number(
@@ -98,7 +97,7 @@ def check_tls(tls: ssl.SSLContext | None) -> None:
 
 
 def key_of(api_key: str | None) -> str | None:
-    """Check the argument `api_key`, and return it without surrounding spaces."""
+    """Check the argument `api_key`, and return the key without surrounding spaces."""
     if api_key is None:
         return None
     if not isinstance(api_key, str):

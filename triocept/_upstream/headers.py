@@ -41,7 +41,10 @@ _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the keys in `headers`, which the program adds to each call. A scheme such as `Bearer` is removed."""
+    """Return the keys in `headers`, the headers that the program adds to each call.
+
+    A scheme before a key, such as `Bearer`, is left out.
+    """
     return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 
@@ -50,8 +53,8 @@ def passed_up(
 ) -> dict[str, str]:
     """Return the agent's headers that are forwarded to the provider, by lower-case name. They contain no keys.
 
-    `wanted` contains the names of the headers that all clients of the dialect send. They are forwarded, too, if the
-    provider has the same dialect.
+    `wanted` contains the names of the headers that all clients of the dialect send. These headers are also forwarded if
+    the provider has the same dialect.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

@@ -49,7 +49,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
-    """Return the request with the reasoning of `upstream` restored, and without the reasoning of other upstreams."""
+    """Return the request with the reasoning of `upstream` restored, and without that of all other upstreams."""
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
     messages: list[Message] = []
@@ -81,18 +81,19 @@ class _Index:
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
-        """Add the turns that were recorded since the last call of `update`."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
             self._add(rollout.records.as_given(trace[number]))
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return the messages `run`, all of one role, with those of the assistant as `upstream` has written them.
+        """Return `run`, but replace each message of the assistant by the message that `upstream` has written.
 
-        A message is returned unchanged if no recorded answer of the upstream matches it, or if the agent has changed
-        its content. Several messages may belong to one answer: Google's SDK sends each increment back as a separate
-        message.
+        All messages in `run` have the same role, and `place` is the index of the first of them in the conversation. A
+        message is returned unchanged if no recorded answer of the upstream matches the message, or if the agent has
+        changed its content.
+
+        Several messages may belong to one answer: Google's SDK sends each increment back as a separate message.
         """
         if run[0].role != "assistant":
             return run
@@ -149,7 +150,7 @@ class _Alike:
     def at(self, place: int) -> Turn | None:
         """Return the turn whose answer is at the index `place` in the list of messages.
 
-        If only one turn is stored, return this turn for any index. If several turns are stored and none has this index,
+        If only one turn was added, return this turn for any index. If several turns were added and none has this index,
         return None.
         """
         only = next(iter(self._by_place.values())) if self._count == 1 else None
@@ -197,8 +198,8 @@ def _as_written(response: Response, message: Message) -> Message | None:
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
     """Return the message without other upstreams' signatures, and the number of parts that `upstream` cannot use.
 
-    The number counts reasoning parts, also of other dialects. The returned message still contains the parts of other
-    dialects; they are left out when the request is rendered.
+    The number includes reasoning parts of other dialects. The returned message still contains these parts; they are
+    left out when the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

@@ -54,9 +54,9 @@ class Patience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit the time from the start of one try to the head of its answer.
+        """Limit the time until the body has received the head of the provider's response.
 
-        After the head, limit the provider's silence.
+        After the body, limit the provider's silence.
 
         Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """
@@ -74,7 +74,7 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """Suspend the limit of silence if `paused` is True, and start it again if `paused` is False.
+        """Suspend the limit of silence if `paused` is True; start the limit again if `paused` is False.
 
         The limit must not run while the call waits for something other than the provider.
         """
@@ -126,9 +126,9 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait before the next of at most `most` retries.
+    """Return the seconds to wait before the next retry, after `tries` failed tries.
 
-    Return None if the call must not be retried.
+    Return None if the call must not be retried. `most` is the maximum number of retries.
     """
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
@@ -144,9 +144,9 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """Return the seconds to wait before a retry, as the provider's headers request.
+    """Return the seconds to wait before a retry, as stated in the provider's headers.
 
-    Return None if the headers request no wait.
+    Return None if the headers state no time.
     """
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
@@ -162,7 +162,6 @@ def wait_of(error: UpstreamError) -> float | None:
 
 
 def seconds_until(date: str) -> float | None:
-    """Return the seconds until an HTTP date. Return None if the text is not an HTTP date."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

@@ -128,7 +128,7 @@ def routes_of(document: Json) -> Routes | None:
 
 @final
 class InFlight:
-    """A call that was sent, and whose answer has not ended."""
+    """A call that was sent to the provider, and whose answer is not complete."""
 
     partial: Response | None = None
     """The part of the answer that the server returned when it aborted the call. None if the server did not abort the
@@ -152,7 +152,6 @@ class InFlight:
         self.scope: trio.CancelScope = trio.CancelScope()
 
     def keep(self) -> None:
-        """Suspend the time limits of the call, because the server keeps the call during a pause."""
         self.kept = True
         self.patience.hold()
 
@@ -221,7 +220,6 @@ class Pauses:
 
     @property
     def is_paused(self) -> bool:
-        """True from the beginning of a pause to its end."""
         return self._resumed is not None
 
     @protected_context
@@ -302,7 +300,7 @@ class Pauses:
             raise_all([*errors, *await run_each(self.end)])
 
     async def end(self) -> None:
-        """Resume the upstream and its server. The server is resumed even if another program paused it.
+        """Resume the upstream and its server. The server is resumed even if another program paused the server.
 
         Cancellation: does not interrupt the resume, which has a time limit.
 
@@ -353,7 +351,7 @@ class Pauses:
     async def close(self) -> None:
         """Resume the upstream if the upstream is paused.
 
-        If a task is just beginning a pause, cancel this task. The task then resumes the upstream.
+        If a task is just beginning a pause, that task raises a `ClosedResourceError`, and itself resumes the upstream.
         """
         if self._beginning is not None and self._resumed is not None:
             self._beginning.cancel()
@@ -367,7 +365,6 @@ class Pauses:
             raise RuntimeError("the upstream is paused already: end that pause first")
 
     async def _find_routes(self) -> Routes | None:
-        """Return the server's routes for pauses. Return None if the server has no such routes, or does not answer."""
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
@@ -392,7 +389,7 @@ class Pauses:
     ) -> T:
         """Return the result of `attempt()`, which sends a call. If the server aborts the call, call `attempt` again.
 
-        `may_repeat` is called with the error of each aborted call. If it returns False, the error is raised.
+        `may_repeat` is called with the error of each aborted call. If `may_repeat` returns False, the error is raised.
         """
         aborts, others = self.aborts, 0
         while True:
@@ -407,7 +404,10 @@ class Pauses:
             await trio.sleep(min(seconds, LONGEST_PAUSE))
 
     async def send(self, method: str, path: str, document: Json, seconds: float | None) -> Json:
-        """Call one of the server's routes. Return the response's JSON body, or None if the body is not JSON."""
+        """Call one of the server's routes. Return the response's JSON body, or None if the body is not JSON.
+
+        `seconds` is the maximum duration of the call; None means no limit.
+        """
         call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
         call = replace(call, method=method, body=b"" if method == "GET" else call.body)
         patience = Patience(seconds, None)
@@ -426,7 +426,10 @@ class Pauses:
 
 
 def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
-    """Return the content of an aborted answer that was not streamed. Return None if its dialect has no `choices`."""
+    """Return the content of an aborted answer that was not streamed.
+
+    Return None if the answer has no `choices`.
+    """
     try:
         document = decode_json(body)
         choices = document["choices"]
@@ -438,10 +441,6 @@ def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
 
 
 def _object(document: Json, *path: str) -> Mapping[str, Json]:
-    """Return the object at the path `path` of a JSON document.
-
-    If there is no object at this path, return an empty dict.
-    """
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, dict) else {}

@@ -15,7 +15,10 @@ _SOCKS = ("socks5", "socks5h")
 
 
 def proxies() -> dict[str, str]:
-    """Return the URLs of the proxies that the environment names, by variable. If `NO_PROXY` is `*`, return none."""
+    """Return the URLs of the proxies that the environment names, each by the name of its variable.
+
+    If `NO_PROXY` is `*`, return an empty dict.
+    """
     found = getproxies()
     if "*" in [host.strip() for host in found.get("no", "").split(",")]:
         return {}

@@ -61,5 +61,5 @@ class Redaction:
         return any(form in text for form in self._forms)
 
     def _may_be_in(self, text: str) -> bool:
-        """Return True if `text` may contain the key, unchanged or with JSON escapes."""
+        """Return True if `text` could contain the key, unchanged or with JSON escapes."""
         return bool(self._forms) and ("\\" in text or self._is_in(text))

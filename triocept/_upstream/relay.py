@@ -75,7 +75,7 @@ class Frames:
 
     @property
     def whole(self) -> bool:
-        """True if all received bytes were returned as frames."""
+        """True if `feed` has returned all received bytes as frames."""
         return not self._rest
 
     def rest(self) -> bytes:
@@ -92,9 +92,10 @@ class Relay:
 
     Args:
         parser: the parser of the provider's dialect.
-        rewrite: function that is called with each frame. `rewrite` returns the frame to parse, and the frame for the
+        rewrite: a function that is called with each frame. `rewrite` returns the frame to parse, and the frame for the
             agent.
-        hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
+        hold_calls: if True, the bytes of tool calls are held back until the answer has ended.
+        most_held: maximum bytes that are held back.
     """
 
     def __init__(
@@ -139,9 +140,9 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Add received bytes, and return the next piece. Return None if no piece can be sent yet.
+        """Process received bytes, and return the next piece. Return None if no piece can be sent yet.
 
-        `passed` is True if the bytes were already sent to the agent. Such bytes are always returned as a piece.
+        `passed` is True if the bytes were already sent to the agent. Then a piece with these bytes is always returned.
 
         Raises:
             UpstreamError: the provider reports a failure.
@@ -172,7 +173,10 @@ class Relay:
             self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
-        """Return the last piece: all frames that were not sent yet, and the event that ends the answer."""
+        """Return the last piece.
+
+        The piece consists of all frames that were not sent yet, and contains the event that ends the answer.
+        """
         self._ready.data += self._held.data
         self._ready.events += self._held.events
         self._held = _Gathered()
@@ -207,7 +211,7 @@ class _Gathered:
 
     @property
     def content(self) -> bool:
-        """True if the events contain more than the start of an answer."""
+        """True if the gathered events contain more than the start of an answer."""
         return any(not isinstance(event, ResponseStart) for event in self.events)
 
     def take(self) -> Relayed:

@@ -77,7 +77,7 @@ _REFUSED = frozenset({400, 413, 422})
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of an upstream that replace those in the agent's request."""
+    """Values of an upstream that replace the values in the agent's request."""
 
     model: str | None = None
     sampling: Sampling | None = None
@@ -167,11 +167,13 @@ class Requests:
         return self._call(request, document, self._session(rollout), "", names, prompt)
 
     def _session(self, rollout: str) -> dict[str, str]:
-        """Return the header that contains the rollout's id, as a dict; empty if no such header is configured."""
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """Return the HTTP request for a call that is not a model call, to a route of the dialect or of the server."""
+        """Return the HTTP request for a call that is not a model call.
+
+        The call is sent to a route of the provider's API, or (with `asked.at_root`) to a route of the server itself.
+        """
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)

@@ -31,9 +31,9 @@ log = logging.getLogger("triocept.upstream")
 
 @final
 class Sessions:
-    """The rollouts that have called one upstream, and so have a session at its router.
+    """The rollouts that have called one upstream, and so have a session at the upstream's router.
 
-    Only `open_sessions` creates instances.
+    Only `open_sessions` creates instances. The end of each added rollout is reported to the router.
     """
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
@@ -45,7 +45,6 @@ class Sessions:
         self.closed: bool = False
 
     def add(self, rollout: RolloutState) -> None:
-        """Register a rollout, so that its end is reported."""
         rollout = rollout.agents_own
         if rollout not in self._open:
             self._open[rollout] = None

@@ -41,14 +41,14 @@ _SIZE = 64 * 1024
 
 
 class Stale(httpcore2.RemoteProtocolError):
-    """Error: the server closed a reused connection before it sent a byte of the answer."""
+    """Error: the server closed a reused connection before the server sent a byte of the answer."""
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
     """Return an object that reads the response's body without the HTTP parser.
 
-    Return None if the body is not chunked, if the connection is not a `_Tap`, or if a part of the body was already
-    read.
+    Return None in three cases: the body is not chunked, the connection is not a `_Tap`, or a part of the body was
+    already read.
     """
     tap = response.extensions.get("network_stream")
     coding = response.headers.get("transfer-encoding", "").lower()
@@ -166,7 +166,6 @@ class _Tap(httpcore2.AsyncNetworkStream):
         self._ahead = data
 
     async def receive(self) -> bytes:
-        """Return bytes as they arrive. Return empty bytes when the connection has ended."""
         if self._socket is None:
             return await self._stream.read(_SIZE)
         try:
@@ -197,8 +196,9 @@ class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of any number of connections, as a transport for httpx2. Reading raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
-    connection. An idle connection stays open for `keepalive` seconds. Without `ssl_context`, only plain HTTP is
-    possible.
+    connection.
+
+    An idle connection stays open for `keepalive` seconds. If `ssl_context` is None, only plain HTTP is possible.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:

@@ -78,7 +78,9 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """Return the whole body. If the connection fails after a complete JSON object has arrived, ignore the failure.
+        """Return the whole body.
+
+        If the connection fails after a complete JSON object has arrived, the failure is ignored.
 
         Raise UpstreamError if the body is larger than `limit` bytes. Also raise the errors of `receive`.
         """
@@ -205,8 +207,11 @@ _FOREIGN = (
 def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | None = None) -> UpstreamError:
     """Return the `UpstreamError` for an error of httpx2 or httpcore2.
 
-    `begun` is True if the head of the answer has arrived. `address` is the URL of the call. `proxy` is the proxy
-    through which the call is sent.
+    Args:
+        exc: the error.
+        begun: True if the head of the answer has arrived.
+        address: the URL of the call.
+        proxy: the proxy through which the call was sent; None if no proxy was used.
     """
     by, otherwise = "", ""
     if proxy is not None:
@@ -246,7 +251,6 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
 
 
 def _cause(exc: BaseException | None, kind: type[E]) -> E | None:
-    """Return the exception of type `kind` among `exc` and its causes, or None."""
     while exc is not None and not isinstance(exc, kind):
         exc = exc.__cause__ or exc.__context__
     return exc

@@ -239,7 +239,7 @@ class Upstream:
 
     @property
     def _configured_model(self) -> str | None:
-        """The model that this upstream requests. None if it requests the agent's model."""
+        """The model that this upstream requests. None if the upstream requests the model that the agent names."""
         return self._model
 
     async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
@@ -362,7 +362,7 @@ class Upstream:
 
         A failed call is retried as configured. If all tries fail, the last error is raised.
 
-        `begun` returns True if a part of the answer was already used. In this case, the call cannot be sent again.
+        `begun` returns True if a part of the answer was already used. In this case, the call is not sent again.
         """
         self._check_open()
         rollout, total, idle = "", self._total_timeout, self._read_timeout
@@ -429,7 +429,7 @@ class Upstream:
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
-        """Send a test call that requests one token, with a stream and a tool. Check the tokens in its answer."""
+        """Send a test call that streams one token and offers a tool. Check the tokens in the answer."""
         try:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
@@ -595,7 +595,7 @@ class Upstream:
     ) -> None:
         """Fetch the token ids of a prompt that the server has sent as text.
 
-        If the calls fail, the turn lacks these ids.
+        If the calls fail, the turn does not contain these ids.
 
         For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
         the server is called to render the messages once more. If this call fails, or if the two texts differ in more
@@ -624,10 +624,10 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """Return the pieces of a streamed answer. A whole answer of the provider is returned as one piece.
+        """Return the pieces of a streamed answer. A whole answer of the provider is returned as a single piece.
 
         `own` is the exchange whose agent gets the provider's bytes unchanged. None means that the agent's dialect
-        differs, so that the events are translated.
+        differs from the provider's, so that the events are translated.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
@@ -648,12 +648,11 @@ class Upstream:
 
 
 def pauses_of(upstream: Upstream) -> Pauses:
-    """Return the `Pauses` of an upstream. Internal code uses them to pause several upstreams together."""
     return upstream._pauses
 
 
 class _Whole:
-    """A whole answer, with the methods of `Pieces`: it is read like a stream with one piece."""
+    """A whole answer of a provider, with the methods of `Pieces`. It is read like a stream with one piece."""
 
     def __init__(self, piece: Relayed) -> None:
         self._piece: Relayed | None = piece

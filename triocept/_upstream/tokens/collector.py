@@ -90,8 +90,8 @@ class Collector:
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
         """Collect the tokens in a frame of a stream.
 
-        Return the frame to parse, and the frame for the agent. If one of the two frames is empty, return empty bytes in
-        its place.
+        Return the frame to parse, and the frame for the agent. If nothing is left of a frame, empty bytes are returned
+        for that frame.
         """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
@@ -111,14 +111,15 @@ class Collector:
         return read, b"" if _is_empty(shown) else encode_sse(encode_json(shown))
 
     def take_prompt(self, ids: Json) -> None:
-        """Set the token ids of the prompt, which another call to the server has returned."""
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
         """Check the collected tokens, and return them. `Tokens.gaps` contains the name of each check that failed.
 
-        The counts in `usage` are compared with the numbers of collected tokens. `version` is the version of the weights
-        that is used if the answer names no version. `whole` is False if the answer was cut.
+        Args:
+            usage: the usage of the answer. Its counts are compared with the numbers of collected tokens.
+            version: the version of the weights that is used if the answer names no version.
+            whole: False if the answer was cut off.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)
@@ -228,7 +229,10 @@ class Collector:
 
 
 def _is_empty(chunk: dict[str, Json]) -> bool:
-    """Return True if a chunk contains nothing for the agent: no text, no finish reason, or the like."""
+    """Return True if a chunk contains no usage, no text, no finish reason and no delta with a value.
+
+    The agent needs no such chunk.
+    """
     if chunk.get("usage"):
         return False
     for choice in chunk.get("choices") or ():

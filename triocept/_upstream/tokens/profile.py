@@ -24,7 +24,7 @@ from .collector import Collector, Wanted
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
-"""Fields by which an agent itself may request token ids."""
+"""Names of fields by which an agent itself requests token ids."""
 
 TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
 """The name of a kind of server that sends the ids and the log probabilities of tokens."""
@@ -115,7 +115,6 @@ def profile_named(name: str, dialect: str) -> Profile:
 
 
 def check_probe(tokens: Tokens) -> None:
-    """Raise UpstreamError if the tokens of a test call are not complete. The error names the remedy."""
     if tokens.gaps:
         raise UpstreamError(
             f"the server does not return token ids as {tokens.engine} does ({', '.join(tokens.gaps)}): "
