@@ -153,7 +153,7 @@ class Endpoint:
 
         An example is `http://127.0.0.1:40001/view/#key=…`.
 
-        The URL contains the key of the page. With this key, a person can see everything that is recorded, and can
+        The URL contains the key of the page. A person who has this key can see everything that is recorded, and can
         decide about the tool calls of `ask_page`.
 
         Raises:
@@ -166,7 +166,7 @@ class Endpoint:
         return f"{self.url}/view/#key={self._view.key}"
 
     def _names(self) -> set[str]:
-        """Return the host names that requests to this endpoint may contain."""
+        """Return the host names, in lower case, by which clients reach this endpoint."""
         public = self._supervisor.url if self._supervisor is not None else None
         names = {self._dialable, self._advertise, urlsplit(public or "").hostname}
         return {name.lower() for name in names if name}
@@ -287,7 +287,7 @@ class Endpoint:
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
-        """Create and return the state of a new rollout; the caller opens it."""
+        """Create and return the state of a new rollout. The caller must open the rollout."""
         return with_facade(self._make_state(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
@@ -592,7 +592,7 @@ async def _supervise(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Run the tunnel. If it fails after its start, cancel the endpoint's body.
+    """Run the tunnel. If the tunnel fails after its start, cancel the body of `serve_endpoint`.
 
     The block of `serve_endpoint` then raises the error.
 

@@ -116,7 +116,7 @@ class Pool:
     ) -> AsyncIterator[Rollout]:
         """Open a rollout on the endpoint with the fewest rollouts.
 
-        If all endpoints are full, wait until one is not full.
+        If all endpoints are full, wait until an endpoint has room for the rollout.
 
         Raise the same errors, and close in the same steps, as `Endpoint.open_rollout`.
 
@@ -191,7 +191,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run an endpoint that is opened at the start of the pool. If it cannot be opened, raise its error.
+        """Run an endpoint that is opened at the start of the pool. If the endpoint cannot be opened, raise the error.
 
         In a pool with a fixed set of endpoints, open the endpoint again whenever it has died.
         """
@@ -213,7 +213,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_more(self) -> None:
-        """Run an endpoint that a growing pool adds later."""
+        """Run an endpoint that is added to a growing pool after the pool's start."""
         opened = False
 
         def on_open() -> None:
@@ -233,9 +233,9 @@ class Pool:
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
-        """Run one endpoint until it was idle for too long, or dies.
+        """Run one endpoint until it was idle for too long, or has died.
 
-        Return the error that ended the endpoint, or None.
+        Return the error that ended the endpoint; None if no error ended it.
         """
         try:
             async with opener() as endpoint:
@@ -254,7 +254,10 @@ class Pool:
         return None
 
     async def _serve(self, member: _Member) -> None:
-        """Keep an open endpoint in the pool until it was idle for too long, or until its death cancels this task."""
+        """Keep an open endpoint in the pool until it was idle for too long.
+
+        If the endpoint dies, this task is cancelled.
+        """
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
@@ -320,8 +323,6 @@ class Pool:
 
 @final
 class _Member:
-    """An endpoint of the pool, and the rollouts on it."""
-
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.assignments: set[_Assignment] = set()
@@ -342,8 +343,6 @@ class _Member:
 
 @final
 class _Assignment:
-    """The assignment of one rollout to an endpoint of the pool."""
-
     def __init__(self, member: _Member) -> None:
         self.member = member
         self.rollout: RolloutState | None = None
@@ -358,7 +357,7 @@ class _Assignment:
     def move(self, member: _Member) -> None:
         """Move the rollout, with its key and trace, to another endpoint.
 
-        If a rollout of that endpoint has the same id, end this rollout.
+        If the other endpoint already has a rollout with the same id, end the rollout that should have moved.
         """
         self.member.discard(self)
         self.member = member
@@ -376,7 +375,7 @@ class _Assignment:
             self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
-        """End the body of the rollout's block, or its opening, with `error`.
+        """End the body of the rollout's block with `error`. If the rollout is still being opened, end the opening.
 
         If the rollout is already closing, do nothing.
         """

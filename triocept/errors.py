@@ -4,11 +4,11 @@ By situation::
 
     TrioceptError
     ├── DialectError             a wire document that its dialect cannot read
-    ├── Refusal                  an answer that is a refusal: the agent gets its status and message
+    ├── Refusal                  a call is refused: the agent gets the error's status and message
     │   └── LimitReached         a budget or a stop condition ended the rollout
     ├── UpstreamError            the provider of a forwarded exchange failed
-    │   ├── UpstreamTruncated    its stream ended before the terminal event
-    │   └── ContextLengthError   the prompt is too long for its model
+    │   ├── UpstreamTruncated    the provider's stream ended before the terminal event
+    │   └── ContextLengthError   the prompt is too long for the provider's model
     ├── ExchangeError
     │   ├── AlreadySettled       the exchange already has its outcome
     │   ├── Unanswered           a handler returned without an outcome for its exchange
@@ -24,7 +24,7 @@ By situation::
     ├── AgentFailed              the agent could not be started, or ended with an unaccepted return code
     ├── StoreError               a fleet's store cannot be used, or cannot store a task
     ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
-    ├── GroupStopped             a sample has no value, because its group was stopped before it had one
+    ├── GroupStopped             a sample has no value, because its group was stopped before the sample had a value
     └── RemoteError              replaces an exception of a worker that cannot be pickled
 
 If a handler raises a `Refusal` or an `UpstreamError`, the error is an answer: the agent gets the error's status and
@@ -154,7 +154,10 @@ _FRAMING = frozenset(
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Return True if a header is valid (RFC 9110, 5.5), and is not a header by which the server frames the body."""
+    """Return True if a header is valid (RFC 9110, 5.5), and does not frame the body.
+
+    The server itself sets the headers that frame the body, such as `content-length`.
+    """
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
@@ -177,9 +180,10 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A refusal because a limit or a stop condition was reached. `rollout.stop` and handlers refuse calls with it.
+    """A refusal because a limit or a stop condition was reached.
 
-    Default status: 404, after which no known agent retries (except Claude Code, which retries once, without a stream).
+    `rollout.stop` and some handlers refuse calls with this error. Default status: 404, after which no known agent
+    retries (except Claude Code, which retries once, without a stream).
     """
 
     def __init__(self, message: str, *, status: int = 404) -> None:

@@ -180,7 +180,7 @@ async def test_only_what_was_taken_can_be_acknowledged_and_only_once(tmp_path: P
     await fill(tmp_path, 2)
     async with lease_traces(tmp_path, wait=False) as lease:
         one, other = await all_of(lease)
-        with pytest.raises(ValueError, match="it was already acknowledged"):
+        with pytest.raises(ValueError, match="the trace was already acknowledged"):
             lease.acknowledge(one, Trace("r"))
         assert names(tmp_path) == ["t000", "t001"]
         lease.acknowledge(one)

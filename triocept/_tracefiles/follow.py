@@ -133,7 +133,10 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Issue the warnings `words`. Each warning names, as its origin, the line of the user's code that iterates."""
+    """Issue the warnings `words`, and clear the list.
+
+    Each warning names, as its origin, the line of the user's code that iterates.
+    """
     texts = words[:]
     words.clear()
     for text in texts:
@@ -168,7 +171,7 @@ class GrowingTraces:
         self._begin()
 
     def look(self) -> list[Trace]:
-        """Read lines that were added to the file, until one of them ends a trace. Return the traces that have ended.
+        """Read added lines until a line ends a trace. Return the traces that have ended.
 
         Return an empty list if no added line ends a trace.
         """
@@ -179,7 +182,9 @@ class GrowingTraces:
         return []
 
     def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
-        """Process `data`, the bytes of a line. Yield the line and its trace; after a rollout's seal, yield only scores.
+        """Process the bytes of one line. Yield the line and its trace.
+
+        After the seal of a rollout, yield only the rollout's scores.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -206,9 +211,10 @@ class GrowingTraces:
             yield line, trace
 
     def intent(self, line: IntentLine) -> Intent | None:
-        """Return the intent in an added line; None if the file lacks a part of the call's request.
+        """Return the intent in `line`, a line that was added to the file.
 
-        Call this method before the turn of this call is read from the file.
+        Return None if the file lacks a part of the call's request. Call this method before the turn of this call is
+        read from the file.
         """
         return self._reader.intent(key_of(line), line.call)
 

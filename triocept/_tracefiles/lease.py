@@ -74,7 +74,7 @@ class TraceLease:
     async def __anext__(self) -> Trace:
         """Return the next trace, leased to this object.
 
-        If no trace is free, wait for a free trace; but if `wait` is False, end the iteration.
+        If no trace is free, wait for a free trace. If `wait` is False, end the iteration.
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
@@ -111,7 +111,7 @@ class TraceLease:
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
                 raise ValueError(
-                    f"{self!r} does not lease {trace!r}: it was already acknowledged, or came from another lease"
+                    f"{self!r} does not lease {trace!r}: the trace was already acknowledged, or came from another lease"
                 )
         for trace in traces:
             self._claims[id(trace)][1].acknowledge()
@@ -204,7 +204,7 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
 
 
 def _read(path: Path) -> Trace | None:
-    """Return the trace in a file, with its children; None if the file contains no trace."""
+    """Return the trace in a file that is not a child of another trace; None if the file contains no trace."""
     traces = read_traces(path, on_damage=lambda damage: None)  # a damaged trace is not sealed
     children = {id(child) for trace in traces for child in trace.children}
     return next((trace for trace in traces if id(trace) not in children), None)

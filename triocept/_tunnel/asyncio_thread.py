@@ -58,7 +58,7 @@ async def open_asyncio() -> AsyncIterator[AsyncioThread]:
 
 @final
 class AsyncioThread:
-    """A running asyncio loop. Created by `open_asyncio`."""
+    """A running asyncio loop in a worker thread. Only `open_asyncio` creates instances."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +70,7 @@ class AsyncioThread:
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine function on the loop, and return its result.
+        """Run a coroutine function on the asyncio loop, and return the function's result.
 
         Cancellation: cancels the coroutine on the loop, and waits for its clean-up.
 
@@ -106,7 +106,7 @@ class AsyncioThread:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """Run the thread until `_stopped` or `_end` is set. Cancellation has no effect."""
+        """Run the loop's thread until `_stopped` or `_end` is set. A cancellation has no effect."""
         token = trio.lowlevel.current_trio_token()
 
         def run_loop() -> None:
@@ -142,7 +142,7 @@ class AsyncioThread:
 
 @final
 class _Threads(ThreadPoolExecutor):
-    """An executor with a new thread for each call. When the program ends, it does not wait for these threads."""
+    """An executor with a new thread for each call. The end of the program does not wait for these threads."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

@@ -88,10 +88,7 @@ def check_url(url: str, *, whose: str) -> str:
 
 
 def usable(url: str, *, whose: str) -> str:
-    """Check a tunnel's URL as `check_url` does, and return it.
-
-    Raise TunnelError if agents cannot use the URL.
-    """
+    """Return a tunnel's URL in the form that `check_url` returns. Raise TunnelError if agents cannot use the URL."""
     try:
         return check_url(url, whose=whose)
     except ValueError as exc:
@@ -99,7 +96,6 @@ def usable(url: str, *, whose: str) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Return True if a URL's host is this machine."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback or ip_address(host).is_unspecified
@@ -111,8 +107,8 @@ def check_host(name: str, *, whose: str) -> str:
     """Return `name` if it is a host's name or address.
 
     Raises:
-        TypeError, ValueError: `name` is neither. The error's text begins with `whose`, which names the source of
-            `name`.
+        TypeError, ValueError: `name` is neither a name nor an address. The error's text begins with `whose`, which
+            names the source of `name`.
     """
     check_str(whose, name)
     if not re.fullmatch(
@@ -125,7 +121,6 @@ def check_host(name: str, *, whose: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """Return the host in the form in which a URL contains it: an IPv6 address in brackets."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 

@@ -76,7 +76,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
-    """Send a request to the URL, to check that it leads to the endpoint. Wait at most `timeout` seconds.
+    """Check, by a request to the URL, that the URL leads to the endpoint. Wait at most `timeout` seconds.
 
     Raises:
         TunnelError: the URL does not lead to the endpoint. The error's text describes the answer.
@@ -111,9 +111,15 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 class Supervisor:
     """Keeps the tunnel of one endpoint open.
 
-    `host` is the host name or address by which this machine reaches the endpoint. `endpoint_id` is the id that the
-    endpoint's `/health` returns. If `health` is None, the URL is not checked by requests. `on_lost` is called with a
-    URL that counts as lost, and the reason; `on_change` is called when the tunnel comes up or goes down.
+    Args:
+        tunnel: the tunnel.
+        port: the port on which the endpoint listens.
+        host: the host name or address by which this machine reaches the endpoint.
+        scheme: the endpoint's scheme.
+        endpoint_id: the id that the endpoint's `/health` returns.
+        health: the settings for watching the tunnel. If None, the URL is not checked by requests.
+        on_lost: a function that is called with a URL that counts as lost, and with the reason.
+        on_change: a function that is called when the tunnel comes up or goes down.
     """
 
     def __init__(
@@ -149,11 +155,9 @@ class Supervisor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """Close the tunnel, and let `run` return."""
         self._scope.cancel()
 
     async def wait_up(self) -> str:
-        """Wait until the tunnel is up, and return its URL. Cancellation: immediate."""
         await trio.lowlevel.checkpoint()
         while self.url is None:
             await self._changed.wait()
@@ -248,7 +252,7 @@ class Supervisor:
         ) from error
 
     async def _check(self, client: httpx2.AsyncClient, url: str) -> None:
-        """Send checks to the URL, again and again. Raise TunnelError when the tunnel counts as dead."""
+        """Check the URL every `interval` seconds. Raise TunnelError when the tunnel counts as dead."""
         failures = 0
         while True:
             await trio.sleep(self._health.interval)

@@ -129,7 +129,7 @@ class PrimeTunnel(Tunnel):
 
     @trio.lowlevel.enable_ki_protection
     async def revive(self, url: str) -> bool:
-        """Restart `frpc` with the same registration and URL. Return False if this is impossible."""
+        """Restart `frpc` with the same registration and URL. Return False if such a restart is impossible."""
         client = self._open.get(url)
         return client is not None and await client.restart()
 
@@ -172,7 +172,7 @@ class _Client:
 
     def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
         self.problem = ""
-        """The reason why the tunnel has died."""
+        """The reason why the tunnel has died; empty if it has not died."""
         self._loop = loop
         self._watcher = watcher
         self._body = body
@@ -188,16 +188,19 @@ class _Client:
         self._looking = trio.CancelScope(shield=True)
 
     async def start(self, make: Callable[[], Any]) -> str:
-        """Register the tunnel, connect it, and return its URL. Cancellation: also ends a start that is in progress."""
+        """Register the tunnel, connect it, and return its URL.
+
+        Cancellation: also ends a start that is in progress.
+        """
         await self._watcher.register(self._token)
         url = await self._loop.call(partial(self._register, make))
         self._up = True
         return url.rstrip("/")
 
     async def _register(self, make: Callable[[], Any]) -> str:
-        """Start the package's tunnel, on the asyncio loop.
+        """Start the package's tunnel. This coroutine runs on the asyncio loop.
 
-        If this function is cancelled before the service has answered, it still waits for the answer: without the id in
+        If this coroutine is cancelled before the service has answered, it still waits for the answer. Without the id in
         the answer, the registration could not be deleted.
         """
         self._tunnel = make()
@@ -218,7 +221,7 @@ class _Client:
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """Register each new `frpc` process with the watcher, and restart `frpc` if it dies, until `stop` is called."""
+        """Until `stop` is called: register each new `frpc` process with the watcher, and restart `frpc` if it dies."""
         with self._looking:
             while True:
                 self._register_frpc()
@@ -229,7 +232,10 @@ class _Client:
                 await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
 
     async def restart(self) -> bool:
-        """Restart `frpc` with the same URL. Return False if the registration no longer exists, or the restart fails."""
+        """Restart `frpc` with the same URL.
+
+        Return False if the registration no longer exists, or if the restart fails.
+        """
         before = self._frpc
         async with self._restarting:
             if self._stopped:

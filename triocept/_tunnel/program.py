@@ -46,19 +46,20 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program, and yield the value that `find` returns for a line of its output. End the program after the body.
+    """Run a program while the body runs, and yield the value that `find` returns for a line of its output.
 
     Args:
         argv: the command and its arguments.
         name: the program's name, with which error texts begin.
-        find: called with each line of stdout and stderr. Returns the value to yield if the line matches, else None.
+        find: a function that is called with each line of stdout and stderr. If the line matches, `find` returns the
+            value to yield, else None.
         timeout: maximum seconds until a line matches.
         env: variables that are added to the environment of the Python program.
         grace: seconds between SIGTERM and SIGKILL when the program is ended.
 
     Raises:
-        TunnelError: the program cannot be started, has ended, or did not print a matching line in time. If it ends
-            while the body runs, the body is cancelled. The error's text ends with the program's last output.
+        TunnelError: the program cannot be started, has ended, or did not print a matching line in time. If the program
+            ends while the body runs, the body is cancelled. The error's text ends with the program's last output.
     """
     environment = {**os.environ, **(env or {})}
     output = Output(find)
@@ -106,7 +107,10 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait until the program prints a matching line, and return "". If it does not, return the reason as a text."""
+    """Wait until the program prints a matching line, and return "".
+
+    If the program prints no such line in time, or ends before, return the reason as a text.
+    """
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -134,7 +138,7 @@ def _ending(process: AgentProcess) -> str:
 
 @final
 class Output:
-    """Searches the output of a program line by line. The last lines are kept for the text of an error."""
+    """Searches the output of a program line by line. The last lines are kept for error texts."""
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
         self.found = ""
@@ -145,7 +149,6 @@ class Output:
         self._streams: list[_Stream] = []
 
     def open_stream(self) -> _Stream:
-        """Return a writer for stdout or stderr. The writer accepts lines in pieces."""
         self._streams.append(_Stream(self))
         return self._streams[-1]
 
@@ -153,7 +156,6 @@ class Output:
         await self._event.wait()
 
     def feed(self, line: str) -> None:
-        """Pass a line to `find`, and keep the line for the text of an error."""
         if line.strip():
             self._lines.append(line.rstrip())
         if not self.found and (found := self._find(line)):
@@ -170,7 +172,7 @@ class Output:
 
 
 class _Stream:
-    """The writer of one output stream of the program. Worker threads call its method `write`."""
+    """A writer for stdout or stderr of the program. Worker threads call `write` with pieces of the output."""
 
     def __init__(self, output: Output) -> None:
         self._output = output

@@ -95,7 +95,7 @@ class SSHTunnel(Tunnel):
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
-        """Connect, forward a port of the other host, and yield its URL. See `Tunnel.open`."""
+        """Connect to the other host, forward one of its ports, and yield the URL with this port. See `Tunnel.open`."""
         target = f"{in_url(host)}:{port}"
         wanted = (urlsplit(previous).port or 0) if previous else 0
         async with AsyncExitStack() as stack:

@@ -1,9 +1,9 @@
 """Write hooks into an agent's configuration, so that the agent lets triocept decide about each tool call.
 
-A rollout needs a gate (the part of triocept that receives these calls) if it was opened with `gate=`, or if its handler
-was made by `approve`. Each agent reads its hooks from a different place, and also runs the user's own hooks. If the
-rollout needs no gate, no hook is written. No file contains the rollout's key: the hook reads the key from the
-environment, which agents pass to their hooks.
+The part of triocept that makes these decisions is the gate. A rollout needs the gate if the rollout was opened with
+`gate=`, or if its handler was made by `approve`. Each agent reads its hooks from a different place, and also runs the
+user's own hooks. If the rollout needs no gate, no hook is written. No file contains the rollout's key: the hook reads
+the key from the environment, which agents pass to their hooks.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def _events(rollout: Rollout, agent: str) -> tuple[str, ...]:
 
 
 def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
-    """Write `gate.py`, and return the shell command that runs it as a hook."""
     script = write_text(made(directory) / "gate.py", _SCRIPT)
     return shlex.join([sys.executable, "-I", "-S", str(script), rollout.service_url(f"gate/{agent}")])
 
@@ -103,7 +102,10 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return the hooks as a part of the settings of gemini-cli, or of qwen-code, which was derived from gemini-cli."""
+    """Return the hooks as a part of the settings of `agent`.
+
+    `agent` is `gemini_cli` or `qwen_code`, because qwen-code was derived from gemini-cli.
+    """
     if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)
@@ -125,7 +127,6 @@ def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
 
 
 def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
-    """Write the hooks to `hooks/triocept.json` in `home`, Copilot's configuration directory."""
     if not (events := _events(rollout, "copilot")):
         return
     hook = {"type": "command", "bash": _command(rollout, directory, "copilot"), "timeoutSec": SECONDS}
@@ -160,7 +161,7 @@ export const Triocept = async () => ({
 
 
 def opencode_hooks(rollout: Rollout, directory: Directory) -> dict[str, Any]:
-    """Write the hooks as a plugin, `gate.js`, and return the configuration that makes opencode load it."""
+    """Write the hooks as a plugin, `gate.js`, and return the configuration that makes opencode load this plugin."""
     if not (events := take_hook(rollout, HOOKS["opencode"])):
         return {}
     url = json.dumps(rollout.service_url("gate/opencode"))

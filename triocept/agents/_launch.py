@@ -41,7 +41,7 @@ def made(directory: Directory) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a configuration file that only this user can read: it may contain the rollout's key."""
+    """Write a configuration file that only this user can read, because the file could contain the rollout's key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
@@ -49,5 +49,4 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, document: Any) -> Path:
-    """Write a JSON file that only this user can read."""
     return write_text(path, json.dumps(document, indent=2) + "\n")

@@ -42,7 +42,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """Return text to append to Codex's `config.toml`. The text names the MCP server."""
+    """Return the text that adds the MCP server to Codex's `config.toml`. The caller must append the text."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
@@ -82,9 +82,10 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Return True if the rollout has tools. Raise ModuleNotFoundError if the package that serves tools is missing.
+    """Return True if the rollout has tools.
 
-    Without this error, the agent would silently run without the tools.
+    Raise ModuleNotFoundError if the package that serves tools is missing. Without this error, the agent would silently
+    run without the tools.
     """
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(

@@ -62,7 +62,9 @@ AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
 
 
 def agent(name: str) -> Prepare:
-    """Return the function that prepares the agent `name`. In `name`, `-` may be written for `_`.
+    """Return the function that prepares the agent `name`.
+
+    In `name`, `-` and `_` are equal: `claude-code` and `claude_code` name the same agent.
 
     Raises:
         ValueError: `name` is unknown.

@@ -22,7 +22,7 @@ def opencode(
     """Return the command that runs `opencode run`, with the rollout as its provider.
 
     The command has the option `--title`. Without this option, opencode would generate a title by a second model call,
-    at the same time as the first.
+    at the same time as the first model call.
 
     The function writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. opencode keeps its state
     in `directory`.
@@ -70,7 +70,6 @@ _PROVIDERS: dict[str, str] = {
 
 
 def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
-    """Return the part of the configuration that opencode and kilo share."""
     base = rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself

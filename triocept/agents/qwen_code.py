@@ -11,9 +11,9 @@ from ._mcp import qwen_servers
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """Return the command that runs `qwen -p` without confirmation of its tools.
 
-    `directory` becomes qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` into it.
-    If the rollout has a gate, the function writes `gate.json` and `gate.py`; the user's own hooks still run. qwen-code
-    gives up if the headers of an answer do not arrive within 120 s.
+    `directory` becomes qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` into this
+    directory. If the rollout has a gate, the function writes `gate.json` and `gate.py`; the user's own hooks still run.
+    qwen-code gives up if the headers of an answer do not arrive within 120 s.
     """
     servers, env = qwen_servers(rollout)
     if servers:
