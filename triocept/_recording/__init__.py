@@ -15,7 +15,7 @@ The two kinds of recordings:
 * `cassettes`: a YAML file answers calls, or the calls of a run are recorded in the file (`open_cassette`,
   `use_cassette`). Each recorded answer is used once.
 
-A recording cannot answer a call for one of two reasons:
+A recording cannot answer a call in two cases:
 
 1. No recorded call is equal. The error shows the differences to the closest recorded call.
 2. An equal recorded call has no answer, because the recorded agent disconnected, but the live agent stays connected.

@@ -1,8 +1,7 @@
 """Make the error for a call that a recording cannot answer.
 
-Its text contains the closest recorded call, and the differing lines.
-
-Replays and cassettes share this error, because both compare calls as JSON values. The error shows these values as YAML.
+The error's text shows the closest recorded call, and the lines in which this call and the live call differ. Replays and
+cassettes share this error, because both compare calls as JSON values. The error shows these values as YAML.
 """
 
 from __future__ import annotations
@@ -69,7 +68,6 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error for a call from which the recorded agent disconnected, while the live agent stays connected."""
     return ReplayMiss(
         f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,
@@ -81,10 +79,7 @@ def lines_of(form: Json) -> list[str]:
 
 
 def difference(recorded: Json, live: Json) -> str:
-    """Return the differences between two calls, in the format of `diff -u`.
-
-    Of long lines, only the differing parts are shown.
-    """
+    """Return the differences between two calls, in the format of `diff -u`. Cut equal parts of long lines."""
     one, other = lines_of(recorded), lines_of(live)
     head = max(0, common_head(one, other) - _AROUND)
     tail = common_head(one[:head:-1], other[:head:-1])

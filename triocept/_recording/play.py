@@ -181,7 +181,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield three values for each piece: its part's index, its length, and the seconds from the call to the piece."""
+    """Yield three values for each recorded piece: its part's index, its length, and the seconds from the call to the piece."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -189,7 +189,6 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def text_of(part: ResponsePart) -> str:
-    """Return the text of a part that is streamed: for a tool call, its arguments; for an opaque part, an empty text."""
     if isinstance(part, Opaque):
         return ""
     return part.arguments if isinstance(part, ToolCall) else part.text
@@ -205,7 +204,7 @@ _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context
 
 
 class StillThere(Exception):
-    """Error: the recorded agent disconnected during this answer, but the live agent is still connected."""
+    """Error: the recorded agent disconnected during this answer, but the live agent stays connected."""
 
 
 def pace_of(timing: Timing) -> float:

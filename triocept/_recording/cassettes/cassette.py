@@ -60,7 +60,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None
     """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The dialect-neutral request, as it is compared. Numbers replace its ids, and hashes replace its images."""
+    """The dialect-neutral request that is compared. Numbers replace the request's ids, and hashes replace its images."""
     response: Response | None
     """The answer; if the stream of the answer broke off, the part that was sent. None if nothing was sent."""
     error: str | None
@@ -74,7 +74,6 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(call: Recorded, path: Path) -> RecordedCall:
-    """Convert a call of the internal type `Recorded` to the public type `RecordedCall`."""
     failure = call.answer.failure
     error = f"{failure.status}: {failure.message}" if failure is not None else None
     return RecordedCall(
@@ -338,7 +337,6 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a request's `form` that is compared: without the model if `compare_model` is False."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:

@@ -190,9 +190,9 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording.
+    """Return the calls of a new recording, each with its number in the file.
 
-    A call that is also in `old` gets the number and the place that it has there.
+    A call that is also in `old` keeps its previous number. Such calls also keep their previous order.
 
     Args:
         old: calls of the previous recording.
@@ -222,12 +222,14 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """Return all calls in `there`, followed by those calls of a recording that the file does not contain.
+    """Return the calls that the file contains, followed by the calls of a recording that the file lacks.
+
+    Another writer may have added calls to the file since the recording began.
 
     Args:
         there: calls that the file contains now.
         old: calls that the file contained when the recording began.
-        new: calls of the recording.
+        new: calls of the recording, whose numbers are ignored.
         key: function that returns equal results for equal calls.
     """
     spare = Counter(map(key, there))
@@ -242,7 +244,7 @@ def added(
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """Return `calls`; each call whose number is 0 gets the lowest number that no other call has."""
+    """Return `calls`. Give each call with the number 0 the lowest number that no other call has."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
@@ -286,7 +288,6 @@ def read_file(
 
 
 def name_of_at_most(name: str, size: int) -> str:
-    """Return `name`, cut to at most `size` bytes of UTF-8."""
     return name.encode()[:size].decode(errors="ignore")
 
 

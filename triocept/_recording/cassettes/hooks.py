@@ -35,22 +35,12 @@ hashes of media."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:
-    """Raise TypeError if `function` cannot be the option `name`. `what` describes the expected function.
-
-    Raises:
-        TypeError: `function` is not a function, or is async.
-    """
     check_callable(name, function, what)
     if iscoroutinefunction(function):
         raise TypeError(f"{name} must be {what}, and must not be async")
 
 
 def by_request(request: Request, function: Normalise) -> Request:
-    """Call the hook `function`, which is the option `normalise`, with `request`; return its result.
-
-    Raises:
-        TypeError: the hook did not return a `Request`.
-    """
     given: object = function(request)
     return given_request("the request that `normalise` returned:", given)
 
@@ -120,7 +110,6 @@ class ForwardTo:
         return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with the provider's answer. For errors and cancellation see `Upstream`."""
         async with self._opens() as upstream:
             await upstream(exchange)
 

@@ -41,7 +41,7 @@ response is 400."""
 def unrecordable(
     outcome: Outcome | None, call: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
-    """Return the error for an outcome that cannot be recorded; None if the outcome can be recorded.
+    """Return the error that reports why an outcome cannot be recorded; None if the outcome can be recorded.
 
     Args:
         outcome: the outcome.
@@ -86,7 +86,7 @@ def unrecordable(
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
     """Return the outcome of an exchange whose handler has ended; None if the exchange has no outcome.
 
-    `error`: the exception that the handler raised; None if it returned.
+    `error` is the exception that the handler raised; None if the handler returned.
     """
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)

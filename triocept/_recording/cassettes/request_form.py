@@ -73,7 +73,6 @@ class _Calls:
         return self._waiting[0] if self._waiting else self.last + 1
 
     def call(self) -> int:
-        """Add a call that waits for its result; return the call's number."""
         self.last += 1
         self._waiting.append(self.last)
         return self.last
@@ -123,7 +122,6 @@ def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
 
 
 def without_date(model: str) -> str:
-    """Return the name of a model, without the date of its version."""
     return _DATE.sub("", model) or model
 
 
@@ -152,9 +150,9 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return the forms of adjacent tool results in the order of their calls.
+    """Return the forms of adjacent tool results, sorted by their tool calls.
 
-    The tools may have finished in any order.
+    The results may come in another order: the tools may run at the same time.
     """
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last

@@ -83,7 +83,7 @@ class Gate:
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that the live call of the recorded turn `number` has arrived or, if `settled`, that it was answered."""
+        """Note that the live call of the recorded turn `number` has arrived. If `settled`, note that it has its answer."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
@@ -200,7 +200,7 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Answer `exchange` with the recorded answer, after the events that came before this answer have happened.
+        """Wait for the recorded events that came before the answer in `found`. Then send this answer to `exchange`.
 
         `notes` contains the differences between this call and the recorded call.
         """

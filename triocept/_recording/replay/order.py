@@ -146,7 +146,7 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
     """Return True if no tool result in the request of `call` contains the beginning of a sub-agent's final text.
 
     In some agents (Codex), a tool waits for the sub-agent, and returns this text within JSON. `ended` are the turns of
-    the sub-agent.
+    the sub-agent. If the final text is too short to be searched for, return False.
     """
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
@@ -170,7 +170,7 @@ _RIGHT_BEHIND = 0.1
 
 
 class Happening(NamedTuple):
-    """Event of a recorded turn: if `settled` is True, the turn settled; otherwise, its call arrived."""
+    """An event of a recorded turn: its outcome was known (if `settled` is True), or its call arrived."""
 
     number: int
     """Number of the turn in the record."""
@@ -323,9 +323,9 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """Return the turns of a conversation, and side calls.
+        """Return the turns of a conversation, and the side calls that wrote its summaries, in order of arrival.
 
-        From the summaries of these side calls, the conversation restarts.
+        After a compaction, the conversation begins again with such a summary.
         """
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
@@ -350,7 +350,7 @@ class Order:
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
         """Make the answer of `turn` wait for the event `happening`, and return True.
 
-        Return False if `turn` cannot wait for this event: this event waits for `turn`, or this event is a disconnect.
+        Return False if `turn` cannot wait for this event: the event itself waits for `turn`, or is a disconnect.
         """
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
@@ -373,8 +373,8 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The recorded times decide, with one exception. If two ends are so close that the agent may have processed the later
-    end first, and one call reports both ends, the order of the two reports decides.
+    The recorded times decide, with one exception: two ends may be so close that the agent may have processed the later
+    end first. If one call reports both ends, the order of the two reports decides.
     """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):

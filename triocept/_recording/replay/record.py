@@ -1,4 +1,4 @@
-"""A recorded trace in the form in which two runs are compared. This module finds the recorded turn for a live call.
+"""Convert a recorded trace to a form in which two runs can be compared, and find the recorded turn for a live call.
 
 In two cases, there is no answer for a call. `replay/handler.py` then raises a `ReplayMiss` with a text from
 `_recording/miss.py`:
@@ -80,7 +80,7 @@ class Move(NamedTuple):
     def shown(self) -> Json:
         """The value, decoded from JSON if it is JSON.
 
-        If the masking of directories has made the JSON invalid, the value as a text.
+        The masking of directories may have made the JSON invalid. In that case, the value as a text.
         """
         try:
             return (
@@ -176,7 +176,6 @@ class Normal:
 
 
 def key_of(request: Request, normal: Normal) -> Key:
-    """Return the key of `request`, that is, the content of the request that is compared."""
     return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
@@ -212,10 +211,6 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """Key of the turn's conversation.
-
-        The keys of a side call and of the main conversation differ, even if their ids are equal.
-        """
         return thread_of(self.conversation)
 
     @property
@@ -224,7 +219,7 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace. They can be found by the compared content of their requests.
+    """An index of a trace's turns by the compared content of their requests.
 
     Args:
         trace: the trace.
@@ -280,7 +275,6 @@ def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) 
 
 
 def thread_of(conversation: Conversation) -> Thread:
-    """Return the key of a conversation: its id, and True if the conversation is a side call."""
     return conversation.id, conversation.kind == "side"
 
 
@@ -302,7 +296,7 @@ class Matching:
         from the number of each turn to the key of the live call."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the recorded turn that answers a call with `key`; None if no recorded request is equal."""
+        """Return the recorded turn that answers a call with the key `key`; None if no recorded call has this key."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -354,7 +348,6 @@ class Matching:
         return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
 
     def _is_given(self, turn: Recorded) -> bool:
-        """Return True if `turn` has already answered a live conversation."""
         return any(turn.number in had for had in self._had.values())
 
     def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
@@ -368,7 +361,7 @@ class Matching:
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
     """Return the turn whose request has the longest beginning in common with `moves`; None if there is no turn.
 
-    If several turns have a beginning of this length, return the first of them.
+    Of several such turns, return the first.
     """
     without_system = [move for move in moves if move.role != "system"]
 
