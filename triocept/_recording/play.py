@@ -181,7 +181,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield three values for each recorded piece: its part's index, its length, and the seconds from the call to the piece."""
+    """Yield the index of a part, a length, and the seconds since the call began, for each recorded piece."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):

@@ -26,7 +26,6 @@ _LENGTH = len(_DIGEST % (2 * _BYTES * b"0"))
 
 
 def start(rollout: str, run: str) -> bytes:
-    """Return the first value of a rollout's chain: the `prev` of the rollout's first line."""
     return sha256(f"{rollout}\n{run}".encode()).digest()[:_BYTES]
 
 
@@ -36,7 +35,6 @@ def link(chain: bytes, line: bytes | memoryview) -> bytes:
 
 
 def sealed_line(line: bytes, chain: bytes) -> bytes:
-    """Append `chain`, the value of the chain after this seal, as the member `digest` to the seal's line."""
     return line[:-1] + _DIGEST % chain.hex().encode()
 
 

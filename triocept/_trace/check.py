@@ -22,7 +22,7 @@ MOST_GAPS = 10_000
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `check`: the gaps of a trace file, and the numbers of its lines, rollouts and turns."""
+    """Result of `check`: the gaps of a trace file, and the counts of its lines, rollouts and turns."""
 
     path: str
     lines: int
@@ -58,7 +58,6 @@ def check(path: str | os.PathLike[str]) -> Report:
 
 
 def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) -> Report:
-    """Check a file as `check` does, but report only the gaps for which `concerned` returns True."""
     checked = _Check(os.fspath(path), concerned)
     for number, piece in found_lines(path):
         checked.add(piece, number)

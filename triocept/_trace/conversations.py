@@ -145,7 +145,6 @@ class _Unnamed:
 
     @property
     def last_text(self) -> str:
-        """Text of the last message of the latest call."""
         if self._last_text is None:
             self._last_text = self.latest.messages[-1].text
         return self._last_text
@@ -226,7 +225,6 @@ class Conversations:
         """True if the agent has named a main conversation."""
 
     def __len__(self) -> int:
-        """Return the number of turns added."""
         return self._count
 
     @property
@@ -281,12 +279,11 @@ class Conversations:
         self._count += 1
 
     def one(self, turn_id: str) -> Conversation:
-        """Return the conversation that `add` has found for the turn `turn_id`."""
         found = self._of[turn_id]
         return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 
     def all(self) -> dict[str, Conversation]:
-        """Return a dict from the id of each turn to the turn's conversation."""
+        """Return the conversation of each turn that was added, by the turn's id."""
         named = self._name(self._unnamed, None)
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
@@ -424,7 +421,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call: it has no tools, but the calls of `other` have tools."""
+    """Return True if a call looks like a side call, and the calls of `other` have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -438,7 +435,7 @@ def _has_tools(turn: Turn) -> bool:
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """Return the user's non-empty texts in a call; of more than eight texts, only the last eight."""
+    """Return the user's non-empty texts in a call; only the last ones if there are more than `_QUESTION` texts."""
     said = [
         part.text
         for message in request.messages
@@ -467,17 +464,15 @@ def _is_grown(new: str, old: str) -> bool:
 
 
 def _asks_for_summary(request: Request) -> bool:
-    """Return True if a call offers no tools, and the call's last message requests a summary."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 
 def _gives_summary(response: Response | None) -> bool:
-    """Return True if an answer contains a summary between marks, such as `<summary>` and `</summary>`."""
     return response is not None and bool(_MARKED.search(response.text))
 
 
 class _Summaries:
-    """The latest answers that could be summaries. These summaries are searched only in calls that continue no turn."""
+    """The latest answers that could be summaries. Only calls that continue no turn are searched for these summaries."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)

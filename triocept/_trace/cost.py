@@ -39,7 +39,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
-    """Yield the names of the model and the usage, for a turn's answer and for each draft with `counted=True`."""
+    """Yield the names of the model and the usage: for a turn's answer, and for each draft with `counted=True`."""
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage

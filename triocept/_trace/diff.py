@@ -99,7 +99,6 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     None."""
 
     def __repr__(self) -> str:
-        """Return a short text without the messages."""
         counts = Counter(each.kind for each in self.messages)
         messages = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         return f"<TurnDiff {self.before} to {self.after}: messages {messages or 'none'}; settings {[*self.settings]}>"
@@ -169,11 +168,11 @@ def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Messa
 def _changed(
     olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
 ) -> Iterator[MessageDiff]:
-    """Yield the edited, dropped and added messages in a range without equal messages.
+    """Yield the edited, dropped and added messages in two ranges that have no equal messages.
 
     Args:
-        olds: the indexes of these messages in `old`.
-        news: the indexes of these messages in `new`.
+        olds: the indexes of the first range, in `old`.
+        news: the indexes of the second range, in `new`.
         old: the messages of the first call.
         new: the messages of the second call.
     """

@@ -243,7 +243,6 @@ class _File:
         self.recorder = JSONLRecorder(self._open, fsync=fsync)
 
     def release(self) -> None:
-        """Rename the file of an ended rollout, so that a process can claim it."""
         os.rename(self._open, self._sealed)
 
     async def add_late(self, score: Score) -> None:
@@ -266,10 +265,10 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """While the `with` block runs, give the file its name in `.open`: its recorder writes to the file of this name.
+        """During the `with` block, give the file its first name again, which ends in `.open`.
 
-        If the file system has hard links, the file also keeps its final name, so that it can be claimed even if the
-        program is killed in the block.
+        The recorder writes to the file of this name. If the file system has hard links, the file also keeps its final
+        name, so that it can be claimed even if the program is killed in the block.
         """
         linked = True
         try:

@@ -87,7 +87,6 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """User-Agent header of the call, as in `Turn.agent`."""
 
     def __repr__(self) -> str:
-        """Return a short text, without the request."""
         return f"<Intent {self.number} of rollout {self.rollout}, call {self.id}>"
 
 

@@ -159,7 +159,7 @@ class Graph:
     def continued(self, node: int) -> str | None:
         """Return the id of the turn that a call continues; None if it continues no turn.
 
-        `node` stands for the call's messages.
+        `node` represents the call's messages.
         """
         behind = last = ROOT
         for at in self.nodes.upwards(node):
@@ -206,7 +206,6 @@ class _Nodes:
         """Recent conversations. The value for each message is its node."""
 
     def upwards(self, node: int) -> Iterator[int]:
-        """Yield `node` and all its ancestors except the root, the nearest first."""
         while node != ROOT:
             yield node
             node = self._before[node]
@@ -259,7 +258,7 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """Return the number (see `_numbers`) of the key of the message into which the messages `run` are joined.
+        """Join the messages `run` into one message, and return its number (see `_numbers`).
 
         The model wrote the messages `run` after the messages of `node`.
         """

@@ -110,7 +110,7 @@ class Numbering:
         """The latest conversations, the latest at the end."""
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
-        """Return the conversation that consists of `messages`. Assign the next numbers to new messages."""
+        """Return the conversation that consists of `messages`. New messages get the next numbers."""
         # Drop the known beginning meanwhile: then an exception here (an interrupt) leaves no wrong conversation.
         latest = self._recent[-1] if self._recent else Conversation([], [], [b""])
         if latest.begins(messages):  # nearly always

@@ -272,11 +272,9 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if the late line was reported as missing before.
+        """Return True if `line`, which comes late, was reported as missing before.
 
-        Return False if the line repeats an earlier line.
-
-        In both cases, report a gap.
+        Return False if the line repeats an earlier line. In both cases, report a gap.
         """
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:

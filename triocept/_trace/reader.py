@@ -123,7 +123,6 @@ class Damages:
         return kept
 
     def raise_if_all(self, traces: int, path: str | os.PathLike[str]) -> None:
-        """Raise an error if errors were added, and the file at `path` contains no trace (`traces` is 0)."""
         if self.errors and not traces:
             raise error_of_all(self.errors, path)
 
@@ -243,12 +242,11 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Remove a rollout that has no further lines, and return its trace. Return None if the rollout is unknown."""
+        """Remove a rollout that has no further lines, and return its trace; None if the rollout is unknown."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
     def trace(self, key: Key) -> Trace:
-        """Return the trace of a rollout, with the records that were read so far."""
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:

@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
 @runtime_checkable
 class ServiceRecorder(Protocol):
-    """A recorder with the method `record_service` also gets each call to a host service."""
+    """A recorder with the method `record_service` also receives each call to a host service."""
 
     async def record_service(self, call: ServiceCall) -> None:
         """Record `call` before the caller gets the result.
@@ -46,7 +46,7 @@ class ServiceRecorder(Protocol):
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder with the method `record_entry` also gets the starts of rollouts and agents, intents and scores.
+    """A recorder with the method `record_entry` also receives the starts of rollouts and agents, intents and scores.
 
     An intent records that a call is about to be passed to its handler.
     """
@@ -75,11 +75,7 @@ class OpenedRecorder(Protocol):
 
 
 def check_recorder(recorder: object) -> None:
-    """Raise TypeError if `recorder` lacks a method of a recorder, or if one of these methods is not async.
-
-    Raises:
-        TypeError: `recorder` is not a recorder. The error's text gives the reason.
-    """
+    """Raise TypeError if `recorder` lacks a method of a recorder, or if one of these methods is not async."""
     wanted = "recorder must be a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):
         hint = f"to write that file, pass JSONLRecorder({os.fspath(recorder)!r})"

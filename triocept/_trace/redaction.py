@@ -177,7 +177,6 @@ class Redactor:
         """For each turn whose answer or notes were redacted, by the turn's id: the original answer and notes."""
 
     def message(self, message: Message) -> Message:
-        """Return the redacted message."""
         if self._redaction is None and _is_keyless(message):
             return message  # most messages
         return self._clean(message)
@@ -266,7 +265,6 @@ class Redactor:
         return msgspec.structs.replace(rest, messages=messages)
 
     def service(self, call: ServiceCall) -> ServiceCall:
-        """Return the redacted service call."""
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
@@ -394,7 +392,6 @@ class Redactor:
         return value if same else whole[0]
 
     def text(self, text: str) -> str:
-        """Return the redacted text."""
         return self._text(text)
 
     def json_text(self, text: str) -> str:
@@ -408,7 +405,6 @@ class Redactor:
         return self._cleaned(value, given=True)
 
     def response(self, response: Response) -> Response:
-        """Return the redacted answer."""
         if self._redaction is None and _is_keyless(response):
             return response
         return self._clean(response)
@@ -430,7 +426,6 @@ class Redactor:
 
 
 def _is_keyless_json(value: object) -> bool:
-    """Return True if the JSON of a value contains neither a key nor a text file."""
     encoded = _encode(value)
     return not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded
 

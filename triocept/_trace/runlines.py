@@ -177,11 +177,9 @@ class RunLines:
     # The lines
 
     def agent(self, start: AgentStart) -> None:
-        """Add the line that records the start of an agent."""
         self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
-        """Add the line that records that a call is about to be passed to its handler."""
         self._intend(intent.id, intent.request, intent.at, intent.agent)
 
     def turn(self, turn: Turn) -> None:
@@ -195,18 +193,15 @@ class RunLines:
         last.turns += 1
 
     def service(self, call: ServiceCall) -> None:
-        """Add the line that records a service call."""
         self._add(ServiceLine(**self._place(), call=call))
         self._last.services += 1
 
     def score(self, score: Score) -> None:
-        """Add the line that records a score. If the rollout is sealed, add another seal."""
         self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)
 
     def seal(self, trace: Trace, at: float) -> None:
-        """Add the seal of `trace`."""
         self.sealed = True
         self._seal = {
             "intents": len(trace) + len(trace.pending),

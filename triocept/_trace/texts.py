@@ -25,7 +25,6 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def text_of(message: Message) -> str:
-    """Return the texts of all parts of a message, each part on its own line."""
     return "\n".join(texts_of(message))
 
 

@@ -71,17 +71,14 @@ def packed_ids(ids: Iterable[int]) -> bytes:
 
 
 def packed_floats(numbers: Iterable[float]) -> bytes:
-    """Return numbers as bytes, four for each number (a 32-bit float)."""
     return _little_endian(array("f", numbers)).tobytes()
 
 
 def unpacked_ids(data: bytes) -> array[int]:
-    """Return the token ids that `packed_ids` has converted to `data`."""
     return _little_endian(array("i", data))
 
 
 def unpacked_floats(data: bytes) -> array[float]:
-    """Return the numbers that `packed_floats` has converted to `data`."""
     return _little_endian(array("f", data))
 
 

@@ -76,7 +76,6 @@ class Derived:
         return self._known().parents
 
     def conversations(self) -> dict[str, Conversation]:
-        """Return a dict from the id of each turn to the turn's conversation."""
         return self._known().all()
 
     def conversation_of(self, turn: Turn) -> Conversation:
@@ -96,7 +95,6 @@ class Derived:
         return self._places
 
     def relations(self) -> dict[str, Relation]:
-        """Return a dict from the id of each turn to the turn's relation to earlier turns."""
         return self._relations.all(self.conversations())
 
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
@@ -144,7 +142,7 @@ class Derived:
         return tuple([turn for turn in turns if self._search.has(turn, wanted.text)])
 
     def _known(self) -> Conversations:
-        """Add the turns that are not in `_conversations` yet, and return `_conversations`."""
+        """Add the trace's further turns to `_conversations`, and return `_conversations`."""
         known = self._conversations
         for number in range(len(known), len(self._turns)):
             turn = self._turns[number]
@@ -452,7 +450,7 @@ class Trace:
 
 
 class TraceWriter:
-    """Writer of one trace. Every change of a trace is made by its writer."""
+    """The writer of a trace: only its writer changes a trace."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -465,21 +463,17 @@ class TraceWriter:
         return self.trace._derived.parent_of(turn)
 
     def turn(self, turn_id: str) -> Turn | None:
-        """Return the turn with this id; None if the trace has no such turn."""
         place = self.trace._derived.places.get(turn_id)
         return None if place is None else self.trace._turns[place]
 
     @property
     def prices(self) -> Mapping[str, Price] | None:
-        """Prices of the rollout's limits."""
         return self.trace._prices
 
     def add_child(self, trace: Trace) -> None:
-        """Add the trace of a child rollout that has begun."""
         self.trace._children.append(trace)
 
     def open(self, opening: Opening) -> None:
-        """Record the start of the rollout."""
         self.trace._opening = opening
         self.trace.branch = opening.branch
 
@@ -515,11 +509,9 @@ class TraceWriter:
         self.trace._pending.pop(call, None)
 
     def stop(self, reason: str | None) -> None:
-        """Record the reason why the rollout was stopped."""
         self.trace._stopped = reason
 
     def end(self, ending: Ending | None) -> None:
-        """Record the end of the rollout's body. If the trace is already sealed, do nothing."""
         if not self.trace._sealed:
             self.trace._ended = ending
 
@@ -538,9 +530,9 @@ class TraceWriter:
 
     @property
     def sealed_at(self) -> float:
-        """Time of the seal, in seconds since the epoch.
+        """Time of the seal, in seconds since the epoch. If the trace is not sealed, the current time.
 
-        All recorders use this time, so that they compute the same digest.
+        All recorders use the time of the seal, so that they compute the same digest.
         """
         found = self.trace._sealed_at
         return time.time() if found is None else found
@@ -550,7 +542,6 @@ class TraceWriter:
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
-        """Add a gap: a part of the trace that is missing in its file, or was changed."""
         self.trace._gaps.append(gap)
 
 

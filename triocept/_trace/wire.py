@@ -63,19 +63,16 @@ class WireLog:
         self._size = 0
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Record the answer's status and headers."""
         if not self.closed:
             self._status, self._answer_headers = status, dict(headers)
 
     def take(self, pieces: Iterable[bytes]) -> None:
-        """Record more of the answer's body."""
         for data in () if self.closed else pieces:
             if self._size < MOST:
                 self._answer.append(data[: MOST - self._size])
             self._size += len(data)
 
     def view(self) -> WireView:
-        """Return the wire view of the call, with all parts that were recorded so far."""
         opaque = "content-encoding" in self.headers  # a key in it would not be recognized
         return WireView(
             method=self.method,

@@ -60,7 +60,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None
     """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The dialect-neutral request that is compared. Numbers replace the request's ids, and hashes replace its images."""
+    """The dialect-neutral request that is compared. Numbers replace its ids, and hashes replace its images."""
     response: Response | None
     """The answer; if the stream of the answer broke off, the part that was sent. None if nothing was sent."""
     error: str | None

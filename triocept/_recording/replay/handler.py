@@ -83,7 +83,10 @@ class Gate:
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that the live call of the recorded turn `number` has arrived. If `settled`, note that it has its answer."""
+        """Note that the live call of the recorded turn `number` has arrived.
+
+        If `settled`, note that it has its answer.
+        """
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 

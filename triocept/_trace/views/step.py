@@ -80,8 +80,7 @@ class Node:
     tokens: Tokens
     """Tokens of the turn. Neither the prompt nor the completion is empty."""
     parent: Node | None
-    """The node with whose tokens the prompt of this node begins; None if the prompt begins with the tokens of no node.
-    """
+    """The node whose tokens are the beginning of this node's prompt; None if there is no such node."""
     ambiguous: bool
     """True if several nodes have the parent's tokens, and the turn's messages continue none of their turns."""
 
@@ -115,9 +114,9 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Return the longest node with whose tokens `prompt` begins.
+        """Return the node with the most tokens among the nodes whose tokens are the beginning of `prompt`.
 
-        If several nodes have these tokens, return all of them.
+        If several nodes have these tokens, return all of them. If no node fits, return an empty list.
         """
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
@@ -157,8 +156,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn
     """The turn of the call, with its request, answer and outcome."""
     parent: str | None
-    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if this prompt begins
-    with the tokens of no earlier turn."""
+    """Id of the turn whose prompt and completion, token by token, are the beginning of this prompt; None if there is no
+    such turn.
+    """
     gaps: tuple[str, ...]
     """Gaps that prevent training on the call, except the accepted gaps. This tuple is empty if the call can be trained
     on.
