@@ -94,7 +94,7 @@ class AgentPlan:
         raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
 
     def _meant(self) -> str:
-        """Return what to write in place of a command that names a file of the current directory as its program."""
+        """Return advice for a command whose program is only a file of the current directory: what to write instead."""
         name, *arguments = self.command
         if "--" in arguments:
             return f"did you mean --script {shlex.quote(name)}?"
@@ -103,7 +103,6 @@ class AgentPlan:
         return f"to run the file in this directory, write {shlex.join([f'./{name}', *arguments])}"
 
     def check_home(self, cwd: Path | None) -> None:
-        """Raise click.UsageError if `--keep-home` is given, but triocept cannot use the agent's own configuration."""
         usual = {claude_code: "claude", codex: "codex"}
         name = (
             Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)
@@ -115,7 +114,6 @@ class AgentPlan:
 
 
 def patience(limits: Limits | None) -> float:
-    """Return the seconds that an agent may run before triocept ends it; `inf` if `limits` limits no seconds."""
     return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
 
 
@@ -238,7 +236,7 @@ def plan_run(
 
 
 def _own_options() -> set[str]:
-    """Return the names of the options of the triocept command that is running."""
+    """Return the names of the options that the running triocept command has."""
     context = click.get_current_context(silent=True)
     return (
         set()

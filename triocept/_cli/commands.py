@@ -174,7 +174,7 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
 
 
 def busy_of(options: dict[str, Any]) -> str:
-    """Return the reason why no person can be asked at the terminal; empty if a person can be asked."""
+    """Return the reason why no person can be asked at the terminal. Return an empty text if a person can be asked."""
     return "with --live the table has the terminal" if options["live"] else ""
 
 

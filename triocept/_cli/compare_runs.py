@@ -105,7 +105,6 @@ def _words(turn: Turn | None, *, whole: bool) -> list[Piece]:
 
 
 def _fitted(turn: Turn | None, width: int) -> str:
-    """Return one line that describes a turn, cut or filled with spaces to `width` columns."""
     pieces = _words(turn, whole=False)
     text = Text(visible("".join(each if isinstance(each, str) else each[0] for each in pieces)))
     text.truncate(width, overflow="ellipsis", pad=True)

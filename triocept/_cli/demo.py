@@ -17,8 +17,6 @@ AGENT = Path(__file__).with_name("demo_agent.py")
 
 
 def replies() -> list[Reply]:
-    """Return the model's three replies: two tool calls, and a text with the result of the second tool call."""
-
     def conclude(request: Request) -> str:
         return f"Done. The file says: {request.tool_results[-1].text.strip()}"
 
@@ -32,7 +30,6 @@ def replies() -> list[Reply]:
 
 
 async def run_demo(record: Path | None) -> int:
-    """Run the demo in a temporary directory, and return the agent's exit code."""
     with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
         command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
         handler = Answers(ScriptedModel(replies()))

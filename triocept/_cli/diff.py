@@ -62,7 +62,7 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
 
 
 def _show_handled(page: Page, name: str, olds: list[str], news: list[str]) -> None:
-    """Print the decisions (or the drafts) that only one of the two turns has."""
+    """Print the texts that only one of two turns has: texts about its decisions, or about its drafts."""
     for change, ones, others in (("dropped", olds, news), ("added", news, olds)):
         mark, style = _MARKS[change]
         for words in (Counter(ones) - Counter(others)).elements():

@@ -216,6 +216,6 @@ class Export:
 
 
 def _some(names: list[str], what: str) -> list[str]:
-    """Return at most `MOST` names. If there are more, the last item of the result is the number of the others."""
+    """Return at most `MOST` names. If there are more names, add a text with the number of the other names."""
     more = len(names) - MOST
     return [*names[:MOST], *([f"and {more} {what}"] if more > 0 else [])]

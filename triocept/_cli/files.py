@@ -31,7 +31,7 @@ class NotThere(TrioceptError):
 
 
 class NotAFile(NotThere):
-    """Error for a path that leads to a directory, but must lead to a file."""
+    """Error for a path to a directory that must be a path to a file."""
 
 
 class NoSuchRollout(NotThere):
@@ -126,10 +126,6 @@ class File:
         return found
 
     def turn(self, which: str) -> tuple[Trace, Turn]:
-        """Return the only rollout, and its turn whose number or id is `which`.
-
-        Raise NotThere if there is no such turn.
-        """
         trace = self.one()
         return trace, self.turn_of(trace, which)
 
@@ -150,10 +146,7 @@ class File:
         return found
 
     def _name(self, trace: Trace) -> str:
-        """Return the rollout's id.
-
-        If the user has already selected the rollouts with this id, return the id of its run.
-        """
+        """Return the rollout's id. If the user has already selected this id, return the id of the rollout's run."""
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
 
 

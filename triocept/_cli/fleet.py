@@ -146,7 +146,7 @@ class FleetRun:
 
 @dataclass(frozen=True)
 class Stored:
-    """Counts of the rollouts of this run's tasks that are in a store."""
+    """Counts of the rollouts in a store that belong to the tasks of this run."""
 
     done: int
     failed: int
@@ -174,9 +174,9 @@ class Stored:
 
 
 def relative_file_in(plan: Plan) -> str | None:
-    """Return a hint if the agent's command contains a relative path of a file that the agent's directory does not have.
+    """Return a hint if the agent's command names, by a relative path, a file that the agent's directory does not have.
 
-    Return None otherwise.
+    Return None if it names no such file.
     """
     here = [
         word

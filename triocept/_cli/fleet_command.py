@@ -265,7 +265,6 @@ def check_resume(store: Path, resume: bool, settings: Mapping[str, Json], option
 
 
 def check_writable(store: Path) -> None:
-    """Raise click.UsageError if the store cannot be created or written."""
     folder = next(each for each in (store.absolute(), *store.absolute().parents) if os.path.lexists(each))
     if not folder.is_dir():
         raise click.UsageError(f"--store {store}: {folder} is a file; name another directory")

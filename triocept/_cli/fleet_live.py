@@ -150,10 +150,7 @@ async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
 
 @final
 class _Follower:
-    """Reader of the trace files of a store.
-
-    For each line that a worker adds to one of these files, it sends an event.
-    """
+    """Reads the trace files of a store, and sends an event for each line that a worker adds to one of these files."""
 
     def __init__(
         self,
@@ -174,7 +171,7 @@ class _Follower:
         """By the name of each trace file: the rollouts in it that have not ended, by their `Trace.run`."""
 
     def lose(self, worker: str) -> None:
-        """Mark the trace files of a dead worker, so that the next call of `look` ends the rollouts in these files."""
+        """Record that `worker` is dead, so that the next call of `look` ends the rollouts in its trace files."""
         self._find()
         self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
 
@@ -196,7 +193,7 @@ class _Follower:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        """Stop reading a trace file, and send an event for the end of each of its open rollouts."""
+        """Stop reading a trace file, and send an event that ends each of its open rollouts."""
         self._files.pop(name).close()
         for trace in self._open.pop(name).values():
             self._end(trace, "the rollout's worker has ended")

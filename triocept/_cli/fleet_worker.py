@@ -48,7 +48,10 @@ class Plan:
     redact: Redaction | None = None
 
     def launch(self, run: Rollout, folder: Path, prompt: str) -> Launch:
-        """Return the command that starts the agent, and the changes to the agent's environment variables."""
+        """Return the command that starts the agent, and the changes to the agent's environment variables.
+
+        Variables that the handler uses, such as a provider's key, are removed from the agent's environment.
+        """
         launch = self.agent.launch(run, folder, prompt)
         variables = self.handler.variables if self.handler is not None else ()
         hidden = dict.fromkeys(name for name in variables if name not in run.environ())
@@ -67,9 +70,9 @@ class Bench:
 
 @asynccontextmanager
 async def open_model(handler: Model | None) -> AsyncIterator[Model]:
-    """Open a real model and yield it opened, because all rollouts share it.
+    """Open a handler that forwards calls to a real model, and yield it, because all rollouts share it.
 
-    Any other model is yielded unopened, because each rollout opens it.
+    Any other handler is yielded unopened, because each rollout opens it.
     """
     if isinstance(handler, Forward):
         async with handler.open(ignore) as answers:

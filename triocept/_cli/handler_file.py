@@ -91,7 +91,7 @@ class HandlerFile:
 
 
 def _is_own(name: str, value: object, module: str) -> bool:
-    """Return True if `value`, a public name of the file, can be a handler, and the file itself defines it."""
+    """Return True if `value`, the object `name` of the file, is a public handler that the file itself defines."""
     imported = isroutine(value) or isclass(value)
     return callable(value) and not name.startswith("_") and (not imported or value.__module__ == module)
 
@@ -145,7 +145,6 @@ handler_option: Callable[[F], F] = click.option(
 
 
 def one_model(script: Script | None, handler: HandlerFile | None, forward: Forward | None) -> Model | None:
-    """Return the one model that is not None; None if all are None. Raise click.UsageError if there are several."""
     given = {"--script": script, "--handler": handler, "--upstream": forward}
     names = [name for name, model in given.items() if model is not None]
     if len(names) > 1:

@@ -110,8 +110,7 @@ class Live:
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:
-        """Record that the rollout has begun, so that `close` prints how many turns were recorded."""
-        self._begun = True
+        self._begun = True  # `close` prints the number of recorded turns
         state = core_of_rollout(rollout)
         state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
         if not self._console.quiet:
@@ -213,7 +212,7 @@ class Live:
     def _print_cut(self, line: RichText, *said: str) -> None:
         """Print `line` and the texts `said` on one line of output.
 
-        If this line would be too long, print `line` and each text on separate lines, which are cut.
+        If this line would be too long, print `line` and each text on a separate line, and cut these lines.
         """
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
         fits = whole.cell_len <= self._console.width
@@ -227,8 +226,8 @@ class Live:
 def _why(error: TurnError, turn: Turn) -> str:
     """Return the reason of an error.
 
-    If the reason of a failed call has several lines, return only the first sentence, because the command prints the
-    whole error when it ends.
+    If the reason of a failed call has several lines, return only the first sentence of it, because the command prints
+    the whole error when it ends.
     """
     first, _, more = error.message.strip().partition("\n")
     is_cut = turn.outcome == "failed" and more
@@ -258,7 +257,6 @@ def _missing_tools(turn: Turn) -> str:
 
 
 def _undecided(tool: str, patterns: Sequence[str]) -> str:
-    """Return why a policy with these `patterns` makes no decision about the tool, and how to change the policy."""
     if near := similar(tool, patterns):
         named = " and ".join(near)
         return f"the policy decides about {named}, but the agent's tool is {tool}: write {tool} in the policy"

@@ -99,7 +99,7 @@ class _Row:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def figures(self, now: float, *, has_prices: bool) -> dict[str, str]:
-        """Return the texts of the row's cells with numbers, by the title of their column."""
+        """Return the texts of the row's cells that contain numbers. The keys are the titles of the columns."""
         mark = "~" if self.estimated else ""
         self._forget(now)
         rate = sum(count for _, count in self.rates) / _RATE_SECONDS
@@ -235,7 +235,6 @@ class LiveTable:
         }
 
     async def show(self, live: RichLive, console: Console) -> None:
-        """Draw the table again and again, until this task is cancelled."""
         while True:
             if self._has_changed or any(row.calls for row in self._rows.values()):
                 self._has_changed = False

@@ -218,7 +218,7 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 def _status(file: File) -> int:
     """Return the exit status for a file that was read.
 
-    The status is 1 if a line is unreadable, or if a trace file of a store is missing; otherwise 0.
+    The status is 1 if a line is unreadable, or if the file is a store and lacks a trace file; otherwise 0.
     """
     return 1 if file.damages or file.missing else 0
 

@@ -58,7 +58,7 @@ def similar(text: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(text: str, names: Iterable[str], otherwise: str = "") -> str:
-    """Return the hint of an error about the mistyped name `text`: the most similar of `names`.
+    """Return a hint that suggests the names that are similar to the mistyped name `text`.
 
     If no name is similar, return `otherwise`.
     """
@@ -74,7 +74,7 @@ class Option(click.Option):
         self.group = group
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Convert the value. Raise click.UsageError if the value is `--` or an option of the command."""
+        """Convert the value. Raise click.UsageError if the value is `--` or the name of an option of the command."""
         names = {"--", *(name for each in ctx.command.params for name in each.opts if name.startswith("-"))}
         for each in value if isinstance(value, list | tuple) else (value,):
             if isinstance(each, str) and each in names:
@@ -216,7 +216,7 @@ class PositiveNumber(click.FloatRange):
 
 
 class InputPath(click.Path):
-    """Type of an option or argument: a path that is read. `missing` is the end of the error if no path is given."""
+    """Type of an option or argument: a path that is read. `missing` is the advice in the error if no path is given."""
 
     def __init__(self, missing: str, **settings: Any) -> None:
         super().__init__(path_type=Path, **settings)
@@ -298,19 +298,16 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
 
 
 def is_trace_file(path: Path) -> bool:
-    """Return True if a file begins like a trace file."""
     with path.open("rb") as file:
         return file.read(len(_START)) == _START
 
 
 def check_tasks_file(path: Path) -> None:
-    """Raise click.UsageError if the file in the place of a list of tasks is a trace file."""
     if path.is_file() and is_trace_file(path):
         raise click.UsageError(f"{path} is a trace file, and not a list of tasks: name a file of tasks")
 
 
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Return the path of `--record`. Raise click.BadParameter if the file exists and is not a trace file."""
     if path is not None and path.is_file() and path.stat().st_size and not is_trace_file(path):
         raise click.BadParameter(
             f"{path} is not a trace file, and triocept does not append to other files; name another file"
@@ -335,7 +332,7 @@ script_option = existing_file(
 
 
 def _once(ctx: click.Context, param: click.Parameter, files: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the files of the command line, each only once, even if it is named several times or by several paths."""
+    """Return the files that the command line names. Return a file only once, even if several paths lead to it."""
     found: dict[str, Path] = {}
     for file in files:
         found.setdefault(os.path.realpath(file), file)  # a loop of links is an error later, with its name
@@ -374,7 +371,6 @@ redact_option = _in_record(
 
 
 def _host(context: click.Context, option: click.Parameter, host: str) -> str:
-    """Return the value of `--host`. Raise click.BadParameter if it contains a scheme or a port."""
     if "://" in host or re.fullmatch(r"[^:]*:\d+", host):
         raise click.BadParameter(
             f"{host!r} is not only a host: write the host alone, and the port with --port"

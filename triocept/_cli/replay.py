@@ -36,12 +36,10 @@ class ReplayFile:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of environment variables to hide from the agent (see `Forward`)."""
         return self.then.variables if self.then is not None else ()
 
     @property
     def what(self) -> str:
-        """Description of the file, and of the part of it that is replayed, for the command's output."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", the turns before {turn}"
         missing = f"; the recorded run is {what}" if (what := flaw(self._trace)) else ""

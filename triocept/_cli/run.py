@@ -175,7 +175,7 @@ async def open_rollout(
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
     """Open the handler, an endpoint at the host and port `at`, and a rollout.
 
-    While they are open, each turn is recorded, and then printed.
+    While the rollout is open, each turn is recorded, and then printed.
     """
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
@@ -203,7 +203,7 @@ async def open_rollout(
 
 
 def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
-    """Return the table of `--live`; None if it is not `wanted`, or if standard error is not a terminal."""
+    """Return the table of `--live`. Return None if the option is not given, or if standard error is not a terminal."""
     return LiveTable(limits.prices if limits is not None else None) if wanted and has_terminal() else None
 
 

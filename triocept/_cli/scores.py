@@ -30,7 +30,7 @@ _LABEL = 28
 
 
 class StatsKey(Choice):
-    """Type of the value of `--by`: a property by which calls are grouped, or the scores of an evaluation."""
+    """Type of the value of `--by`: a property by which calls, or the scores of an evaluation, are grouped."""
 
     def __init__(self) -> None:
         super().__init__([*KEYS, *SCORE_KEYS])
@@ -45,7 +45,6 @@ class StatsKey(Choice):
 
 
 def evaluation_of(path: Path) -> EvaluationResults | None:
-    """Return the results of the evaluation in the store at `path`; None if `path` is no store of an evaluation."""
     if not (path / EVALUATION).is_file():
         return None
     from ..evaluation import read_results
@@ -88,7 +87,6 @@ def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> No
 
 
 def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -> dict[str, Json]:
-    """Return the statistics of an evaluation, and of its groups if `by` is not empty, as JSON."""
     import msgspec
 
     from ..evaluation._statistics import groups_of, used_by
@@ -115,7 +113,7 @@ def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -
 def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
     """Add the tasks of all evaluations in `files` to the page of `source`.
 
-    Return texts about problems in their stores.
+    Return a text about each problem in the stores of these evaluations.
     """
     stores: dict[Path, EvaluationResults] = {}
     problems: list[str] = []
@@ -131,7 +129,7 @@ def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
 
 
 def runs_of(source: Source) -> dict[str, str]:
-    """Return the id of each run on the page. The keys are the `Trace.run` of the runs."""
+    """Return a dict from the `Trace.run` of each run to the id of this run on the page."""
     return {run.trace.run: run.id for run in source.runs.values()}
 
 

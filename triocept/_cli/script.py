@@ -33,7 +33,6 @@ class Answers:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Yield this object itself, because its handler is already open."""
         await trio.lowlevel.checkpoint()
         yield self
 
@@ -46,7 +45,7 @@ class Model(Protocol):
         """Environment variables to hide from the agent; see `Forward`."""
 
     def open(self, say: Callable[[str], None]) -> AbstractAsyncContextManager[Answers]:
-        """Open the handler. Print warnings with `say`."""
+        """Open the handler. Print its warnings with `say`."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,11 @@ class Script:
         yield read_answers(self.path, say)
 
     def prepare(self) -> None:
-        """Make the modules in the script's directory importable."""
         add_directory(self.path)
 
 
 def add_directory(path: Path) -> None:
-    """Make the modules in a file's directory importable.
+    """Make the modules in the directory of the file `path` importable.
 
     The directory is the last of `sys.path`, so that no file in it hides a module that triocept imports later.
     """

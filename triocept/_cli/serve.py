@@ -78,10 +78,7 @@ class Serve:
 
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
-    """Return lines for a shell.
-
-    Agents that the shell starts after it has executed these lines send their calls to this rollout.
-    """
+    """Return lines that a shell can execute. Agents that this shell then starts send their calls to this rollout."""
     lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; to end it, press Ctrl-C or send SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]

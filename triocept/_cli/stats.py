@@ -89,7 +89,6 @@ class Group:
 
     @property
     def errors(self) -> int:
-        """Number of calls without an answer."""
         return self.calls - self.outcomes["answered"]
 
     def add(self, turn: Turn) -> None:
@@ -110,7 +109,6 @@ class Group:
                 self.first_token.add(turn.first_event)
 
     def document(self) -> dict[str, Json]:
-        """Return the counts as JSON; unknown counts are null."""
         usage, drafts = self.usage, self.draft_usage
         return {
             "calls": self.calls,
@@ -160,7 +158,6 @@ class Stats:
             self.total.add(turn)
 
     def sorted_groups(self) -> list[tuple[tuple[str, ...], Group]]:
-        """Return the groups, ordered by their numbers of calls. The group with the most calls comes first."""
         return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
 
     def document(self) -> dict[str, Json]:

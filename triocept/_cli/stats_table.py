@@ -78,7 +78,10 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return a table that fits into `width`. First names are cut, then columns left out, then names cut further."""
+    """Return a table that fits into `width` columns of the terminal.
+
+    First, names are cut; then, columns are left out; at last, names are cut further.
+    """
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:
@@ -113,7 +116,10 @@ def _width(table: list[tuple[str, ...]]) -> int:
 
 
 def _shortened(table: list[tuple[str, ...]], names: int, room: int, least: int) -> list[tuple[str, ...]]:
-    """Return the table with its longest names cut as needed, to at least `least` characters."""
+    """Return the table with its longest names cut, as far as the width `room` demands.
+
+    No name is cut to less than `least` characters.
+    """
     widths, over = _widths(table), _width(table) - room
     while over > 0 and names and max(widths[:names]) > least:
         at = widths.index(max(widths[:names]))

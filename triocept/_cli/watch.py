@@ -49,7 +49,7 @@ class WatchedScript:
 
     @property
     def embed(self) -> Embed | None:
-        """Function that returns the vectors of texts from the current script.
+        """Function that returns vectors of texts, as the current version of the script defines them.
 
         None if the first version of the file had no vectors.
         """
@@ -124,7 +124,7 @@ class WatchedScript:
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """Attributes of a file. At least one of them changes when the file changes."""
+    """Attributes of a file, at least one of which changes when the file changes."""
 
     written: int
     size: int
@@ -134,7 +134,6 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Return the stamp of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

@@ -45,7 +45,6 @@ _TEXT, _ARGUMENTS = 60, 55
 
 
 def a_directory(path: Path) -> str:
-    """Return the text of the error for `path`, which is a directory, but must be a file."""
     return f"{path} is a directory: name the files in it, as in {path / '*.jsonl'}"
 
 
@@ -55,7 +54,7 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return the end of the sentence "the rollout is …" if the trace may be incomplete; otherwise an empty text."""
+    """Return the end of a sentence "the rollout is …" if a trace may be incomplete; otherwise an empty text."""
     if trace.sealed:
         return ""
     if trace.digest is None:
@@ -64,7 +63,6 @@ def flaw(trace: Trace) -> str:
 
 
 def gap_names(trace: Trace) -> str:
-    """Return the names of a trace's gaps, each name once: `lines_missing, count_wrong`."""
     return ", ".join(dict.fromkeys(gap.name for gap in trace.gaps))
 
 
@@ -121,7 +119,7 @@ def handled(turn: Turn) -> str:
 
 
 def decision_words(decided: Decided) -> str:
-    """Return a decision in one line, without its time: `reject Bash, in the answer, by ask: not allowed`."""
+    """Return a decision in one line, without the time: `reject Bash, in the answer, by ask: not allowed`."""
     way = "at the gate" if decided.way == "gate" else "in the answer"
     by = f", by {decided.by}" if decided.by else ""
     arguments = f" to {decided.arguments}" if decided.arguments is not None else ""
@@ -135,7 +133,7 @@ def bypasses_in(trace: Trace) -> list[str]:
 
 
 def draft_words(draft: Draft) -> str:
-    """Return a draft in one line, without its time: `best_of, 12.1k in 7 out, in addition to the answer`."""
+    """Return a draft in one line, without the time: `best_of, 12.1k in 7 out, in addition to the answer`."""
     usage = draft.response.usage if draft.response is not None else None
     used = ", tokens not reported" if draft.response is not None else ""
     if usage is not None:
