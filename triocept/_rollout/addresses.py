@@ -80,7 +80,6 @@ class Addresses(Protocol):
 
 
 def response_id(dialect: DialectFacts | None) -> str:
-    """Return a new id for a response in this dialect."""
     return (dialect.response_prefix if dialect is not None else "") + urandom(12).hex()
 
 

@@ -119,7 +119,6 @@ class Agent:
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
-        """Wait until the process has ended, then stop the iteration over the agent's calls."""
         with self._watch_scope:
             await self._process.wait()
             self._ended = True

@@ -253,7 +253,6 @@ class Answer:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if a waiting connection cannot send these raw bytes."""
         for subscription in self.subscriptions:
             subscription.check_raw(raw)
 
@@ -323,7 +322,6 @@ class Subscription:
 
     @property
     def takes_more(self) -> bool:
-        """True if the connection can write another increment now."""
         stopped = self._full or self._gone or self._failed or self._error is not None
         return self._delivery is not None and not stopped
 
@@ -404,7 +402,6 @@ class Subscription:
             self._news.notify_all()
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if the connection cannot send these raw bytes."""
         if self._delivery is not None:
             self._delivery.check_raw(raw)
 
@@ -501,7 +498,6 @@ class Condition:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def notify_all(self) -> None:
-        """Wake all tasks that are waiting for the condition."""
         if self._tasks:
             tasks, self._tasks = self._tasks, None
             for task in tasks:

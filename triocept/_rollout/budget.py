@@ -89,8 +89,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
 @dataclass(slots=True)
 class _Sum:
-    """An amount of turns, tokens and cost."""
-
     turns: int = 0
     input: int = 0
     output: int = 0
@@ -104,9 +102,7 @@ class _Sum:
 
 
 class Budget:
-    """The turns, tokens and cost that count against `limits`.
-
-    Ended calls have used them, or calls in progress have reserved them.
+    """The turns, tokens and cost that count against `limits`: used by ended calls, or reserved by calls in progress.
 
     Args:
         limits: the limits to enforce.
@@ -199,7 +195,6 @@ class Budget:
             level._give_back(call)
 
     def _levels(self) -> Iterator[Budget]:
-        """Iterate over this budget, its parent, the parent's parent, and so on."""
         level: Budget | None = self
         while level is not None:
             yield level

@@ -185,15 +185,14 @@ class Calls:
 
     @property
     def connections(self) -> int:
-        """Number of connections that wait for an answer."""
         return len(self.subscriptions)
 
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """Return the exchange or the answer of the earlier call of which this call is a retry; both calls share it.
+        """Return the exchange or the answer of the earlier call that this call repeats, so that both calls share it.
 
-        Return None if this call needs a new exchange.
+        Return None if this call is not a retry, and needs a new exchange.
 
         Args:
             request: the call.
@@ -219,7 +218,6 @@ class Calls:
         return latest.newest(request, retry_key) if ended and marked else None
 
     def add(self, exchange: ExchangeState) -> None:
-        """Add a new exchange."""
         self._open.setdefault(exchange.retry_key, {})[exchange] = None
         if (alike := self._alike.get(exchange.retry_key)) is not None:
             alike.add(exchange)
@@ -389,7 +387,6 @@ class Arrivals:
         return self._closed or (self._last and not self.coming)
 
     def enter(self, service: Service) -> None:
-        """Add a service. The service takes every exchange until `leave` is called."""
         self._services.add(service)
         self._take_again()
 
@@ -415,7 +412,6 @@ class Arrivals:
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
-        """Close the queue because of `fault`. If an earlier exception has closed the queue, this exception is kept."""
         self.fault = self.fault or fault
         self.close()
 
@@ -496,7 +492,6 @@ class _Ended(msgspec.Struct, eq=False):
 
     @property
     def is_undelivered(self) -> bool:
-        """True if the exchange has an answer, and no connection has sent the whole answer."""
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:

@@ -33,7 +33,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Return the point in the parent's trace at which a child begins that is opened now."""
+        """Return the present point in the parent's trace. A child that is opened now begins at this point."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -73,7 +73,6 @@ class Children:
             )
 
     def check_open(self) -> None:
-        """Raise RolloutClosed if the rollout has ended, so that no child can be opened."""
         if self._rollout.ending is not None or self._rollout.closing.is_set():
             raise RolloutClosed(
                 f"rollout {self._rollout.id} has ended, so no child rollout can be opened in it"
@@ -83,7 +82,6 @@ class Children:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
-        """Make all children stop accepting calls, because the parent has reached the limit `reached`."""
         for child in self:
             child.finish(reached)
 

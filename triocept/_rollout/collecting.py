@@ -38,7 +38,6 @@ class Collector:
         """Traces of the rollouts, in the order in which the rollouts were opened."""
 
     def add(self, trace: Trace) -> None:
-        """Add the trace of a new rollout to this collector and to the collectors of the surrounding blocks."""
         self.traces.append(trace)
         if self._above is not None:
             self._above.add(trace)

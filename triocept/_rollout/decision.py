@@ -266,7 +266,6 @@ async def decide(
 
 
 def is_object(text: str) -> bool:
-    """Return True if `text` is a JSON object. The arguments of most tools are JSON objects."""
     return bool(text) and isinstance(arguments_value(text), dict)
 
 

@@ -24,7 +24,6 @@ more characters are computed in a separate thread."""
 
 
 def check_embed(function: object) -> None:
-    """Raise TypeError if `function` cannot be called with one argument, the texts."""
     check_function("embed", function, _FORM)
 
 

@@ -6,14 +6,6 @@ import trio
 
 
 def check_loop(what: str) -> None:
-    """Raise RuntimeError if trio is not running.
-
-    Args:
-        what: name of the caller, for the error's text.
-
-    Raises:
-        RuntimeError: trio does not run (asyncio does, for example).
-    """
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
             f"{what} needs trio, but trio is not running: start the program with `trio.run(main)`, not with "

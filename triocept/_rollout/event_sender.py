@@ -219,7 +219,6 @@ class EventSender:
         self.send(DecisionMade, exchange=exchange, asked=asked, decision=clean)
 
     def increments(self, exchange: str) -> IncrementSender:
-        """Return the sender of events for the pieces of this exchange's answer."""
         found = self._increments.get(exchange)
         if found is None:
             send = partial(self.send, IncrementSent, exchange=exchange)

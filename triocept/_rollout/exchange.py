@@ -455,7 +455,6 @@ def _said(core: ExchangeState, response: object) -> Response | None:
 
 
 def core_of(exchange: Exchange) -> ExchangeState:
-    """Return the `ExchangeState` of an exchange. Internal code calls this if the public methods do not suffice."""
     return exchange._core
 
 

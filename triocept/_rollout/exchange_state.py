@@ -192,7 +192,6 @@ class ExchangeState:
 
     @property
     def settled(self) -> bool:
-        """True if the exchange has an outcome."""
         return self.outcome is not None
 
     def keep_increments(self) -> None:
@@ -218,7 +217,6 @@ class ExchangeState:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the call began."""
         return trio.current_time() - self._start
 
     async def respond(self, response: Response, document: bytes | None = None) -> None:
@@ -232,7 +230,6 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def respond_raw(self, raw: Raw) -> None:
-        """Answer with raw bytes; `raw` contains all of them."""
         if await self._begin_outcome():
             return
         self.answer.check_raw(raw.sent)
@@ -306,14 +303,12 @@ class ExchangeState:
         return False
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Refuse the call with `refusal`."""
         if await self._begin_outcome(whole=False):
             return
         await self.settle(Refused(refusal))
         await self.answer.wait_delivered()
 
     def annotate(self, **data: Json) -> None:
-        """See `Exchange.annotate`."""
         if self.settled and not self.from_outside:
             raise AlreadySettled(f"{self!r}: the turn is already recorded, so no note can be added")
         notes = fit_notes(data)
@@ -333,7 +328,6 @@ class ExchangeState:
             )
 
     def _check_awaited(self) -> None:
-        """Raise an error if no connection waits for more pieces of the answer."""
         if self._is_over:
             text = f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
             raise RolloutClosed(text)
@@ -459,7 +453,6 @@ class ExchangeState:
         await self._put(self._with_usage(event))
 
     def _put(self, entry: Entry) -> Awaitable[None]:
-        """Pass `entry`, an increment, to the agent's connection and to the program's `on_event`."""
         if (events := self.rollout.records.events) is not None:
             events.increments(self.id).send(entry)
         return self.answer.put(entry)
@@ -509,10 +502,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     def _with_usage(self, event: Event) -> Event:
-        """Return the event.
-
-        If it starts an answer, and the usage is unknown, add an estimate of the input tokens to it.
-        """
+        """Return `event`. If it starts an answer whose usage is unknown, add an estimate of the input tokens."""
         if not isinstance(event, ResponseStart) or event.usage is not None:
             return event
         usage = msgspec.structs.replace(_NO_USAGE, input_tokens=self.estimate_input())
@@ -556,17 +546,12 @@ class ExchangeState:
         )
 
     def estimate_input(self) -> int:
-        """Return the estimated number of tokens in the prompt."""
         if self._prompt is None:
             self.rollout.estimator.needed = True
             self._prompt = self.rollout.estimator.input_tokens(self.request)
         return self._prompt
 
     async def settle_by(self, exc: BaseException) -> None:
-        """Settle the exchange because the code that answers it has raised `exc`.
-
-        If the exchange is already settled, do nothing.
-        """
         if not self.settled:
             self.cause = exc
             await self.settle(outcome_of(exc, self.dialect))

@@ -117,10 +117,6 @@ class Gate:
 
 
 def gate_of(given: object) -> Gate:
-    """Convert `given`, a rollout's argument `gate=`, to a `Gate`.
-
-    Raise TypeError if `given` is neither a gate nor a policy.
-    """
     if isinstance(given, Gate):
         return given
     check_policy(given, "gate")
@@ -250,7 +246,10 @@ class GateState:
         return decision.kind in ("approve", "reject")
 
     def first_equal(self, calls: Sequence[ToolCall], place: int) -> int:
-        """Return the index of the first call in `calls` that must get the same decision as `calls[place]`."""
+        """Return the index of the first call in `calls` that must get the same decision as `calls[place]`.
+
+        If the hook sends ids, each call gets its own decision.
+        """
         if self.hook is None or self.hook.ids:
             return place
         return next(first for first, call in enumerate(calls) if _content(call) == _content(calls[place]))
@@ -376,9 +375,9 @@ class GateState:
         return [each for each in known if each not in self._early]  # arguments may be reformatted
 
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
-        """Return True if `known` has this name and these arguments, either as the model wrote them or after a decision.
+        """Return True if `known` has this name and these arguments, as written by the model or changed by a decision.
 
-        Both arguments have the form in which the agent's messages or questions contain them.
+        `name` and `arguments` come from the agent's messages or questions.
         """
         call, content = known.call, (self.hook or NEUTRAL).content
         modified = [each.arguments for each in (known.fixed, known.decision) if each and each.arguments]
@@ -448,10 +447,10 @@ class GateState:
         return next(chain(fitting, candidates), None)
 
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return another call with the same content as `known` whose question may have been about `known`.
+        """Return another call, equal to `known`, if the agent's question about that call was possibly about `known`.
 
-        The question about the returned call has no id, and the decision about the returned call fits `result`. Return
-        None if there is no such call.
+        This is possible if the question has no id, and if the decision about the other call fits `result`. Return None
+        if there is no such call.
         """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))
@@ -498,7 +497,6 @@ class GateState:
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:
-    """Return the name and the arguments of a call. Calls with equal names and arguments are equal."""
     return call.name, arguments_value(call.arguments)
 
 

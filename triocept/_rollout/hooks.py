@@ -77,11 +77,6 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the tools for which the agent runs no hook."""
 
     def question(self, document: Json) -> Question:
-        """Return the question in a JSON document.
-
-        Raises:
-            DialectError: the document is not a question of this hook.
-        """
         try:
             return self.read(document)
         except msgspec.ValidationError as exc:

@@ -33,8 +33,8 @@ async def open_rollout(
 
     If `handler` is not None, it answers the rollout's calls.
 
-    An exception of the body is raised unwrapped. An exception of the handler cancels the body. The exception is then
-    raised unwrapped, too. If both raise, a group of both exceptions is raised.
+    An exception of the body is raised unwrapped. An exception of the handler cancels the body, and is also raised
+    unwrapped. If both raise, a group of both exceptions is raised.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)

@@ -74,7 +74,6 @@ class UnofferedTools:
 
 
 def is_pattern(name: str) -> bool:
-    """Return True if `name` is a pattern, which contains wildcards, and not the name of a tool."""
     return not set("*?[").isdisjoint(name)
 
 

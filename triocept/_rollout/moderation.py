@@ -23,7 +23,6 @@ _FORM = "a function of the texts, async or not, that returns the findings for ea
 
 
 def check_moderate(function: object) -> None:
-    """Raise TypeError if `function` cannot be called with one argument, the texts."""
     check_function("moderate", function, _FORM)
 
 

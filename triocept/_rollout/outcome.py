@@ -203,7 +203,6 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
 def _split(
     exc: BaseException, matches: Callable[[BaseException], bool]
 ) -> tuple[BaseException | None, BaseException | None]:
-    """Split an exception (or a group): return the part for which `matches` returns True, and the remaining part."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(matches)
     return (exc, None) if matches(exc) else (None, exc)

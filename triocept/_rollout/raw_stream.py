@@ -114,7 +114,6 @@ async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]
 
 @contextmanager
 def closed_after(body: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Yield an iterator over `body`. If `body` is a generator, close it at the end of the block."""
     made = iter(body)
     try:
         yield made

@@ -79,7 +79,6 @@ class RecordWriter:
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
-        """Record the reason for which the rollout is stopped."""
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:

@@ -57,7 +57,6 @@ class RecorderGroup:
 
 
 async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Run all steps, even if one fails. Raise a single error unwrapped, and several errors as a group."""
     errors = await run_each(*steps)
     if len(errors) > 1:
         raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)

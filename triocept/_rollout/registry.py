@@ -103,7 +103,6 @@ class Registry(Generic[R]):
             self._by_state_digest[_digest(rollout.state_key)] = rollout
 
     def discard(self, rollout: R) -> None:
-        """Remove a rollout. The rollout's API key is not valid any more."""
         if rollout in self:
             del self._by_id[rollout.id]
             del self._by_digest[_digest(rollout.api_key)]

@@ -144,7 +144,6 @@ class _Same:
             self.lose(exchange)
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection no longer waits for the answer of `exchange`."""
         self.left[exchange] = None
 
     def discard(self, exchange: ExchangeState) -> None:

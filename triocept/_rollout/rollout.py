@@ -468,7 +468,6 @@ class Rollout(Given):
 
 
 def core_of_rollout(rollout: Rollout) -> RolloutState:
-    """Return the `RolloutState` of a rollout, for internal code such as the server."""
     return rollout._core
 
 
@@ -489,27 +488,16 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Store `hook`, the hook that an agent will use, before the agent starts.
-
-    Return the events on which the agent must run the hook.
-
-    The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
-
-    Raises:
-        ValueError: the rollout's gate has `after`, but the agent's hook cannot replace results.
-    """
     return rollout._core.gate.take(hook)
 
 
 def refuse_gate(rollout: Rollout, agent: str) -> None:
-    """Raise ValueError if the rollout has a gate, because `agent` has no hooks that could send questions to a gate."""
     if rollout._core.gate.given:
         text = f"{agent} has no hooks, so it cannot ask the gate of rollout {rollout.id} about tool calls"
         raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back into the rollout's queue, because the task that took it was cancelled."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 

@@ -304,7 +304,6 @@ class RolloutState:
             self._held_url = self.addresses.public_url
 
     def check_untaken(self) -> None:
-        """Raise RuntimeError if the rollout has a handler, which gets every exchange, so that a loop would get none."""
         if self.handler is not None:
             raise RuntimeError(
                 f"rollout {self.id} has a handler, which receives every exchange, so a loop would receive none. For a "
@@ -312,7 +311,6 @@ class RolloutState:
             )
 
     async def count_input_tokens(self, request: Request) -> int:
-        """Return the number of tokens in a prompt. If the handler cannot count them, return an estimate."""
         count = getattr(self.handler, "count_input_tokens", None)
         counted = None if count is None else await count(request)
         return estimate_input_tokens(request) if counted is None else int(counted)
@@ -646,7 +644,6 @@ class RolloutState:
             self.children.finish(reached)
 
     async def time_out(self, seconds: float) -> None:
-        """Sleep until the time limit is reached, then end the rollout."""
         await trio.sleep(seconds)
         over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
         await self._run_reported(partial(self.end, over))

@@ -43,8 +43,6 @@ _CANCELLED = TurnError(type="Cancelled", message="the caller disconnected, or th
 
 @dataclass(eq=False, kw_only=True)
 class _Call:
-    """A service call that is running."""
-
     rollout: RolloutState
     id: str
     kind: ServiceKind

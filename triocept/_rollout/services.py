@@ -149,8 +149,6 @@ class Services:
         return reason
 
     async def get_state(self, rollout: RolloutState) -> Json:
-        """Return the state as decoded JSON."""
-
         async def run() -> Json:
             return json_of(self.state, "the state")
 
@@ -217,7 +215,6 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """Set the state to `value`. Raise TypeError if `value` has the wrong type, or if the rollout has no state."""
         if not self.has_state:
             raise TypeError("this rollout has no state: pass the initial state to open_rollout as state=…")
         self.state = self._checked(value)
@@ -243,10 +240,6 @@ def _check_async(name: str, given: object) -> None:
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
-    """Await `returned`, which `function` has returned, and return the result.
-
-    Raise TypeError if `returned` is not awaitable.
-    """
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
         text = f"{name} must be {form}; {named(function)} is not async: it returned {described(returned)}"
