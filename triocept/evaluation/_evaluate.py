@@ -339,19 +339,20 @@ class EvaluationRun:
     def not_rescored(self, results: EvaluationResults) -> Counter[str]:
         """Return, for each scorer, the number of samples that keep the scorer's earlier score.
 
-        A sample keeps an earlier score if the store has not kept the working directory that the scorer needs.
+        Such samples exist because the store has not kept the working directories that the scorer needs.
         """
         tasks = {task.id for task in self.planned}
         names = (name for each in results.samples if each.task in tasks for name in each.not_rescored)
         return Counter(name for name in names if name in self.plan.scorers)
 
     def _scorers_of_run(self, directory: Path, *, rescore: bool) -> list[str]:
-        """Return the names of scorers that are compared with the setting `scorers` of the store.
+        """Return the names of scorers to compare with the setting `scorers` of the store.
 
-        With `rescore`, these are the names in the store, so that the settings are equal. Otherwise, if the evaluation
-        has all scorers with which the run was started, and no others except scorers that a rescoring has added, these
-        are the names with which the run was started. In all other cases, these are the names of the evaluation's
-        scorers, so that the settings differ and the store raises an error.
+        A difference makes the store raise.
+
+        With `rescore`, return the setting itself, because any scorers are allowed. Otherwise the evaluation must have
+        all scorers in the setting, and may also have scorers that a rescoring has added: then return the setting, too.
+        If the evaluation's scorers are not allowed, return their names, which differ from the setting.
         """
         names = [*self.plan.scorers]
         if rescore:
@@ -457,7 +458,7 @@ class EvaluationRun:
     ) -> list[Sample]:
         """Run the `wanted` samples on a fleet.
 
-        If `store` is None, return the samples; otherwise they are in the store.
+        Return the samples if `store` is None. Otherwise the samples are only written into the store.
         """
         found: list[Sample] = []
         started = trio.current_time()
@@ -526,7 +527,10 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
 
 
 def description_of(scorer: Any) -> str:
-    """Return a text that identifies a scorer: its name, its simple arguments, and the digest of its file."""
+    """Return a text that identifies a scorer.
+
+    The text consists of the scorer's name and its simple arguments or, for a scorer in a file, the digest of the file.
+    """
     if isinstance(path := getattr(scorer, "path", None), Path) and path.is_file():  # `--scorer FILE.py:NAME`
         return f"{scorer} sha256:{sha256(path.read_bytes()).hexdigest()}"
     arguments = [
@@ -542,7 +546,7 @@ def _conflict(
 ) -> str | None:
     """Return the reason why the rescoring `now` is refused; None if it is allowed.
 
-    A rescoring is refused if, after it, some samples would have new scores of a scorer, and others its earlier scores.
+    A rescoring is refused if, after it, a scorer's new scores and earlier scores would be mixed in one evaluation.
     """
     if rescore == "resume":
         if last is None:
@@ -572,7 +576,6 @@ def _conflict(
 
 
 def check_names(scorers: Collection[str]) -> None:
-    """Raise ValueError if two scorers in `scorers` may give scores with the same name."""
     for name in scorers:
         if longer := next((each for each in scorers if each.startswith(f"{name}.")), None):
             raise ValueError(

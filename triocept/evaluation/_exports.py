@@ -67,7 +67,6 @@ def write_results(
 
 
 def _trace_of(sample: Sample) -> Trace:
-    """Return the trace of the agent in `sample`. If the agent has no trace, return an empty trace."""
     return next(iter(sample.traces), None) or Trace(sample.task)
 
 
@@ -83,10 +82,7 @@ def _identity(*parts: object) -> str:
 
 
 def _uuid(results: EvaluationResults, *place: object) -> str:
-    """Return an identifier of the evaluation.
-
-    If `place` is given, return an identifier of the part that `place` names.
-    """
+    """Return an identifier of the evaluation, or of the part of the evaluation that `place` names."""
     return str(UUID(_identity(results.name, results.started_at, *place)))
 
 
@@ -285,9 +281,9 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield `name`, and then further names to try if `name` is taken.
+    """Yield `name`, and then other names that are tried if `name` is already used in the export.
 
-    A name may be taken because two ids may differ only in characters that a path cannot contain.
+    Two ids can have the same `name` if they differ only in characters that a path cannot contain.
     """
     yield name
     yield from (f"{name}-{number}" for number in count(2))

@@ -34,7 +34,6 @@ class Counts(Words):
 
     @property
     def unscored(self) -> int:
-        """Number of samples without a score."""
         return self._reasons.total()
 
     def add(self, sample: Sample) -> None:

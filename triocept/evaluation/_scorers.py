@@ -66,7 +66,6 @@ def _is_part(target: str, answer: str) -> bool:
 async def _matches(
     match: Callable[[str, str], bool], ignore_case: bool, task: Task, workdir: Path, answer: str
 ) -> Score:
-    """Score the answer: 1 if `match(target, answer)` is True for one of the task's targets, else 0."""
     await trio.lowlevel.checkpoint()
     given, *targets = [text.casefold() if ignore_case else text for text in (answer, *task.targets)]
     return Score(any(match(target, given) for target in targets), answer=answer.strip()[-SHOWN:])

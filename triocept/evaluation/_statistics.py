@@ -79,7 +79,6 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     """pass^k for the same values of k as in `pass_at`."""
 
     def document(self) -> dict[str, Json]:
-        """Return the statistics as JSON; an unknown statistic is null."""
         estimate = self.estimate
         return {
             **{name: getattr(estimate, name, None) for name in ("mean", "stderr", "low", "high", "interval")},
@@ -147,13 +146,12 @@ def _estimate(means: Sequence[float], samples: int) -> Estimate:
 
 
 def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Estimate | None:
-    """Return the mean of `after - before` over the tasks that are in both; None if no task is in both."""
+    """Return the mean of `after - before` over the tasks that are in both dicts; None if no task is in both."""
     differences = [after[task] - value for task, value in before.items() if task in after]
     return _estimate(differences, len(differences)) if differences else None
 
 
 def task_means(values: Values) -> dict[str, float]:
-    """Return the mean of each task's values, by the task's id. A task without a value is left out."""
     return {task: mean(each) for task, each in values.items() if each}
 
 
@@ -161,7 +159,7 @@ def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.
     """Return the number of tasks that are needed to detect a difference of the size `difference`.
 
     With this number of tasks, a test at the 5 % level detects the difference with the probability `power`. `stderr` is
-    the standard error of a paired difference, as computed from `tasks` tasks.
+    the standard error of a paired difference that was computed from `tasks` tasks.
     """
     normal = NormalDist()
     z = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(power)
@@ -209,7 +207,6 @@ def _pass_rate(values: Values, k: int, rate: Callable[[int, int], float]) -> Pas
 
 
 def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
-    """Return the statistics of the score `name`."""
     values, number = results.values(name), results.samples_per_task
     scored, planned = sum(map(len, values.values())), results.planned
     low = sum(map(sum, values.values()))
@@ -235,7 +232,6 @@ def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
 
 
 def used_by(samples: Iterable[Sample]) -> Used:
-    """Return the sums of turns, tokens, cost and seconds over `samples`."""
     samples = list(samples)
     costs = [each.cost for each in samples if each.cost is not None]
     return Used(

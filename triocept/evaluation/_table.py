@@ -60,7 +60,6 @@ def _scores(results: EvaluationResults) -> list[str]:
 
 
 def score_head(number: int) -> tuple[str, ...]:
-    """Return the headings of the columns of `score_row`. `number` is the number of samples of each task."""
     passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
     return ("score", "mean", "se", "95 % interval", *passes, "scored")
 
@@ -94,10 +93,11 @@ def money(cost: float) -> str:
 
 
 def ends_of(results: EvaluationResults) -> list[str]:
-    """Return lines that count samples: those without a score, by reason, and scored ones whose agent was not completed.
+    """Return lines that count the samples without a score, and the scored samples whose agent did not end normally.
 
-    A reason is `not run`, or a value of `Sample.reason`. For scored samples, the lines count agents that reached the
-    time limit or another limit, agents that failed, and samples that needed more than one attempt.
+    Samples without a score are counted by reason: `not run`, or a value of `Sample.reason`. For scored samples, the
+    lines count agents that reached the time limit or another limit, agents that failed, and samples that were scored
+    in a later attempt.
     """
     lines: list[str] = []
     if results.unfinished:
@@ -132,8 +132,8 @@ def ends_of(results: EvaluationResults) -> list[str]:
 def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, str, str]]:
     """Return the reasons why `sample` lacks scores, as tuples of a scorer's name, a reason and a text.
 
-    The name is empty if the agent's work has no score at all. `scorers` contains the scorers of the evaluation. A
-    scorer that has not failed may not have scored the sample, because it was added later.
+    If the agent's work has no score at all, the name is empty. `scorers` contains the scorers of the evaluation. Some
+    of them may not have run on this sample, because they were added after it was scored.
     """
     failures = [(scorer, str(reason), text) for scorer, (reason, text) in sample.failures.items()]
     if sample.reason is not None and not failures:
@@ -178,7 +178,7 @@ def _line(reason: str, text: str) -> str:
 
 
 def reasons_of(results: EvaluationResults) -> list[str]:
-    """Return one example for each pair of a failed scorer and a reason: the error of one sample."""
+    """Return examples of errors: for each pair of a failed scorer and a reason, the error of one sample."""
     found = {
         (scorer, reason): f"{each.task}/{each.number}: {_line(reason, text)}"
         for each in results.unscored
@@ -221,7 +221,6 @@ def task_rows(
 
 
 def use_cells(used: Used) -> tuple[str, ...]:
-    """Return the cells for the turns, the tokens, the cost and the time in `used`."""
     return (
         f"{used.turns:,}",
         f"{short(used.input_tokens + used.output_tokens)}{'~' if used.estimated else ''}",
@@ -231,9 +230,9 @@ def use_cells(used: Used) -> tuple[str, ...]:
 
 
 def marks_of(values: Sequence[float], planned: int = 0) -> str:
-    """Return a task's scores as text: `2 of 3` if they are only 0 and 1, otherwise their mean.
+    """Return a task's scores as text: `2 of 3` if all scores are 0 or 1, otherwise the mean.
 
-    `planned` is the number of planned samples; missing scores are counted with `?`.
+    `planned` is the number of planned samples. The number of missing scores is shown before a `?`.
     """
     unknown = [f"{planned - len(values)} ?"] if len(values) < planned else []
     known = [f"{sum(values):.0f} of {len(values)}" if set(values) <= {0.0, 1.0} else f"{mean(values):.3f}"]
@@ -241,7 +240,10 @@ def marks_of(values: Sequence[float], planned: int = 0) -> str:
 
 
 def aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
-    """Return `rows` as lines with aligned columns: the first `left` columns flush left, the others flush right."""
+    """Return `rows` as lines with aligned columns.
+
+    The first `left` columns are aligned to the left, the others to the right.
+    """
     table = [*rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

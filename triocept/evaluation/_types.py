@@ -199,7 +199,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def run_of(sample: Sample) -> str | None:
-    """Return `Trace.run` of the agent's trace without reading the trace; None if the trace is not in a store."""
+    """Return the `Trace.run` of the agent's trace without reading the trace.
+
+    Return None if the trace is not in a store.
+    """
     traces = sample.traces
     return traces.places[0].run if isinstance(traces, StoredTraces) and traces.places else None
 
@@ -222,8 +225,6 @@ class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescoring(msgspec.Struct, frozen=True, kw_only=True):
-    """The scorers and the tasks of a rescoring."""
-
     scorers: dict[str, str]
     """Descriptions of the scorers, by name; see `description_of`."""
     tasks: tuple[str, ...]
@@ -326,18 +327,18 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
 
 def lacking(sample: Sample, scorers: Iterable[str]) -> list[str]:
-    """Return the scorers in `scorers` that have not given `sample` a score."""
+    """Return those of `scorers` that have not given `sample` a score."""
     return [scorer for scorer in scorers if not any(belongs(score, scorer) for score in sample.scores)]
 
 
 def sample_failed(sample: Sample, scorers: Collection[str]) -> bool:
-    """Return True if the agent's work cannot be scored, or if a scorer in `scorers` has failed."""
+    """Return True if the agent's work cannot be scored, or if one of `scorers` has failed for this sample."""
     failed = sample.failures.keys()
     return not sample.scored and (not failed or not failed.isdisjoint(scorers))
 
 
 def belongs(score: str, scorer: str) -> bool:
-    """Return True if the scorer named `scorer` gives the score named `score`, directly or in a dict of scores."""
+    """Return True if `score` is the name of a score that `scorer` gives: as its only score, or in a dict of scores."""
     return score == scorer or score.startswith(f"{scorer}.")
 
 
@@ -374,7 +375,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
 def results_of(
     about: EvaluationPlan, samples: Mapping[tuple[str, int], Sample], directory: Path | None = None
 ) -> EvaluationResults:
-    """Return the results of the planned tasks. The keys of `samples` are a task's id and a sample's number."""
+    """Return the results of the planned tasks. Each key of `samples` consists of a task's id and a sample's number."""
     places = ((task.id, number) for task in about.tasks for number in range(about.samples_per_task))
     ended = tuple(samples[place] for place in places if place in samples)
     plan = {name: getattr(about, name) for name in EvaluationPlan.__struct_fields__}

@@ -135,7 +135,10 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 def loaded(scorer: Any) -> Any:
-    """Return `scorer`. If it is in a file (`--scorer FILE.py:NAME`), load it first. Each worker calls this function."""
+    """Return `scorer`.
+
+    If `scorer` stands for a function in a file (`--scorer FILE.py:NAME`), load and return the function.
+    """
     return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
@@ -289,7 +292,6 @@ async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> 
 
 
 def _outcome(scores: Mapping[str, Score], failures: Mapping[str, Failure]) -> dict[str, Any]:
-    """Return the fields of a `Sample` that contain its scores and its failures."""
     reason, explanation = next(iter(failures.values()), (None, ""))
     return {"scores": scores, "failures": failures, "reason": reason, "explanation": explanation}
 
@@ -333,9 +335,9 @@ async def _score(
 
 
 class MissingDirectory:
-    """Placeholder for a working directory that was not kept. Each use of it raises NoScore.
+    """Placeholder for a working directory that was not kept. Each use of the placeholder raises NoScore.
 
-    So a scorer that does not use the directory can still score the sample.
+    A scorer that does not use the directory can still score the sample.
     """
 
     _used = False
@@ -430,7 +432,7 @@ async def _apply(
 async def in_own_thread(call: Callable[[], Any]) -> Any:
     """Run `call`, which may never return, in a thread.
 
-    The thread has its own limiter. So even if it never ends, it takes no token of trio's default limiter.
+    The thread does not use trio's default limiter. So even if `call` never returns, other threads can start.
     """
     return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
@@ -483,7 +485,6 @@ def scores_of(name: str, given: object) -> dict[str, Score]:
 
 
 def _number(value: Any) -> float:
-    """Return `value` as a float. If it is not a number, or is too large, return NaN."""
     # numpy's numbers support `__float__`, too, and a text does not.
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
         return nan
@@ -543,7 +544,7 @@ def _copy_files(workdir: Path, files: Mapping[str, str]) -> None:
 
 
 def is_path(source: str) -> bool:
-    """Return True if `source` is the path of an existing file or directory; otherwise it is the content of a file."""
+    """Return True if `source` is the path of an existing file or directory, and not the content of a file."""
     try:
         return bool(source) and "\n" not in source and Path(source).exists()
     except OSError:  # too long for a name

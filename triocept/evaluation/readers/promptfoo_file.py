@@ -78,7 +78,6 @@ def _prompt(prompt: object, folder: Path) -> str:
 
 
 def _read(value: object, folder: Path) -> str:
-    """Return `value` as a text. If it is `file://NAME`, return the content of this file in `folder`."""
     text = str(value)
     return (folder / text.removeprefix("file://")).read_text() if text.startswith("file://") else text
 

@@ -159,7 +159,7 @@ def _text(prompt: object, whose: str) -> str:
 
 
 def _resolved(source: str, folder: Path) -> str:
-    """Return the absolute path of `source`, if `source` is a path in `folder`; otherwise return `source` itself."""
+    """If `source` is a path in `folder`, return its absolute path; otherwise return `source` unchanged."""
     if source.startswith("data:") or "\n" in source or not is_path(str(folder / source)):
         return source
     return str((folder / source).absolute())
