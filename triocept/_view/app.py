@@ -60,8 +60,6 @@ Send: TypeAlias = Callable[[Any], Any]
 
 
 class _Decide(msgspec.Struct):
-    """The body of a request that decides about a tool call."""
-
     id: str
     kind: Literal["approve", "modify", "reject", "answer", "terminate"]
     arguments: str = ""
@@ -93,11 +91,9 @@ class ViewApp:
         self._requests: set[trio.CancelScope] = set()
 
     def takes(self, path: str) -> bool:
-        """Return True if `path` belongs to the view."""
         return path == PATH or path.startswith(f"{PATH}/")
 
     def admits(self, head: Head) -> bool:
-        """Return True if the request has the view's key."""
         return self._has_key(head.headers.get("authorization", ""))
 
     def _has_key(self, authorization: str) -> bool:
@@ -141,7 +137,6 @@ class ViewApp:
         return True
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request for which `refusal` has returned None."""
         with trio.CancelScope() as request_scope:
             self._requests.add(request_scope)
             try:

@@ -25,15 +25,12 @@ _TITLE = re.compile(r"<title>[^<]*</title>")
 
 
 class Asset(NamedTuple):
-    """A file of the page."""
-
     type: str
     data: bytes
 
 
 @cache
 def index() -> bytes:
-    """Return the content of the page's file `index.html`."""
     return (PAGE / "index.html").read_bytes()
 
 

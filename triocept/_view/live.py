@@ -62,9 +62,10 @@ _TOO_LATE = "this tool call no longer waits for a decision"
 
 
 class Undecidable(Exception):
-    """A decision of the page was refused: the tool call was already decided or withdrawn, or the page may not decide.
+    """Error: a decision of the page was refused.
 
-    `decision` is the decision about the call; None if nobody has decided.
+    The tool call was already decided or withdrawn, or the page may not decide about it. `decision` is the decision
+    about the tool call; None if there is no decision.
     """
 
     def __init__(self, message: str, decision: Row | None) -> None:
@@ -84,7 +85,7 @@ class _Waiting(msgspec.Struct):
 
 
 class _Text(msgspec.Struct):
-    """A part of an answer that is still in progress, as far as it has arrived."""
+    """The received beginning of one part of an answer that is still in progress."""
 
     kind: str
     call: str = ""
@@ -129,7 +130,6 @@ class LiveView(Source):
         self._has_failed = False
 
     def opened(self, trace: Trace) -> None:
-        """Add the rollout of `trace`, which was just opened."""
         run = self.add(trace)
         run.is_live = True
         self._change(run)
@@ -250,7 +250,6 @@ class LiveView(Source):
     # Decisions
 
     def waiting(self) -> list[Row]:
-        """Return the tool calls that wait for a decision."""
         return [each.row for each in self._waiting.values()]
 
     def decide(self, id_: str, kind: str, text: str, by: str) -> None:
@@ -346,7 +345,7 @@ class LiveView(Source):
                 return
 
     def _withdraw(self, id_: str) -> None:
-        """Remove a question that was decided or withdrawn."""
+        """Remove a question, because its tool call was decided or no longer waits for a decision."""
         row = self._waiting.pop(id_).row
         if (run := self.runs.get(row["run"])) is not None:
             run.waiting -= 1
@@ -369,9 +368,9 @@ class LiveView(Source):
             self._count_pending(len(data))
 
     def _count_pending(self, size: int) -> None:
-        """Count a pending frame of `size` bytes.
+        """Count a pending frame of `size` bytes. If too many frames are pending, flush them.
 
-        If many frames are pending, because no viewer has caused a flush, flush them now.
+        Without a viewer, no other code flushes the frames.
         """
         self._pending_size += size
         if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:
@@ -399,7 +398,10 @@ class LiveView(Source):
             self._log_size -= len(self._log.popleft()[2])
 
     def _after(self, position: int) -> list[bytes] | None:
-        """Return the chunks after the event number `position`. Return None if some of them are no longer in the log."""
+        """Return the chunks after the event number `position`.
+
+        Return None if the log no longer contains all of them.
+        """
         if position == self.seq:
             return []
         found = [data for before, _, data in self._log if before >= position]
@@ -454,7 +456,7 @@ class LiveView(Source):
                 self.seq += 1
 
     def close(self) -> None:
-        """End the streams of all viewers, after they have sent the events that have happened so far."""
+        """End the streams of all viewers, after each stream has sent all events that have already happened."""
         self.closing.set()
         self._news.set()
 

@@ -214,7 +214,7 @@ class Run:
         return "ended" if trace.sealed or trace.ended is not None else "cut"
 
     def update(self) -> None:
-        """Count, in the row, the turns that were added to the trace since this method was last called."""
+        """Count, in the row of the run, the turns that were added to the trace since the last call of this method."""
         trace = self.trace
         while self._added < len(trace):
             turn = trace[self._added]
@@ -240,8 +240,7 @@ class Run:
     def _name(self, request: Request, agent: str | None) -> None:
         """Name the run after a call: by the agent's name, and by the first words of the call's prompt.
 
-        A name that is already known is not replaced. Exception: the prompt of a side call is used only until another
-        call comes.
+        A known name is not replaced, with one exception: a prompt of a side call is replaced when another call arrives.
         """
         started = self.trace.agents[0].name if self.trace.agents else ""
         self._agent = self._agent or started or agent_name(agent)[:BRIEF]
@@ -261,7 +260,7 @@ class Run:
         return found
 
     def tools_of(self, request: Request) -> int | None:
-        """Return the number of a request's list of tools; None if the request has no tools."""
+        """Return the number of the list of tools that `request` offers; None if the request offers no tools."""
         tools = request.tools
         if not tools:
             return None
@@ -276,7 +275,7 @@ class Run:
         return number
 
     def call(self, event: CallArrived) -> Row:
-        """Add a call in flight, and return its `Call` (see `protocol`)."""
+        """Add a call in flight to the run, and return its `Call` (see `protocol`)."""
         id_, request = event.exchange, event.request
         turn = Turn(
             id=id_,
@@ -314,11 +313,9 @@ class Run:
         return self.calls[id_]
 
     def turn_row(self, turn: Turn) -> Row:
-        """Return the TurnRow (see `protocol`) of one turn."""
         return next(self._rows([turn]))
 
     def turn_rows(self) -> list[Row]:
-        """Return the rows of all turns."""
         self.update()
         return list(self._rows(self.trace))
 
@@ -387,7 +384,7 @@ class Run:
         return listed(self.ranges(turn))[: sum(1 for _ in heads)]
 
     def _shared_with(self, parent: str, messages: Sequence[Message]) -> int:
-        """Return how many of the first `messages` of a call are in the request or the answer of the turn `parent`."""
+        """Return how many of `messages`, from the first on, are also in the request or answer of the turn `parent`."""
         base = self.turn(parent)
         shared = min(len(base.request.messages), len(messages)) if base is not None else 0
         while shared < len(messages) and messages[shared].role == "assistant":
@@ -395,7 +392,6 @@ class Run:
         return shared
 
     def turn(self, id_: str | None) -> Turn | None:
-        """Return the turn with the id `id_`; None if there is no such turn."""
         self.update()
         return self._writer.turn(id_) if id_ is not None else None
 
@@ -429,7 +425,6 @@ class Run:
         return {"turn": whole, "wire": sent, "curl": _curl(found)}
 
     def diff(self, before: str, after: str) -> Row | None:
-        """Return the differences between two calls; None if one of them does not exist."""
         one, other = self.turn(before), self.turn(after)
         if one is None or other is None:
             return None
@@ -453,18 +448,16 @@ class Run:
         }
 
     def services(self) -> list[Row]:
-        """Return the rows of the calls to host services."""
         return [
             service_row(self.id, call) | {"arguments": call.arguments, "result": call.result}
             for call in self.trace.services
         ]
 
     def agents(self) -> list[Row]:
-        """Return the agents that the rollout started."""
         return [{"argv": [*each.argv], "cwd": each.cwd, "at": each.started_at} for each in self.trace.agents]
 
     def document(self) -> Row:
-        """Return the whole run as JSON, with all turns and messages, for a page that has no server."""
+        """Return the whole run as JSON, with all turns and messages, for a page without a server."""
         rows = self.turn_rows()
         return {
             "turns": rows,
@@ -477,7 +470,7 @@ class Run:
 
 
 def details_of(turn: Turn) -> Row:
-    """Return the fields of a turn that its row does not contain; the messages are left out."""
+    """Return the fields of a turn that its row does not contain, except the messages."""
     response = turn.response
     return {
         "request": _bare(turn.request),
@@ -489,19 +482,16 @@ def details_of(turn: Turn) -> Row:
 
 
 def service_row(run: str, call: ServiceCall) -> Row:
-    """Return the ServiceRow of a call to a host service."""
     error = members(call.error, _ERROR) if call.error is not None else None
     names = ("id", "number", "kind", "name", "outcome", "duration", "turns")
     return {"run": run, "at": call.started_at, "error": error} | members(call, names)
 
 
 def decided_json(decided: Decided) -> Row:
-    """Return a decision with all its members."""
     return members(decided, decided.__struct_fields__)
 
 
 def members(value: object, names: Iterable[str]) -> Row:
-    """Return the attributes `names` of `value` as a dict."""
     return {name: getattr(value, name) for name in names}
 
 
@@ -524,7 +514,6 @@ def ranges_of(numbers: Iterable[int]) -> Ranges:
 
 
 def listed(ranges: Ranges) -> list[int]:
-    """Return all numbers in the ranges as a list, in order."""
     return [number for start, stop in ranges for number in range(start, stop)]
 
 

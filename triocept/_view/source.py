@@ -73,7 +73,7 @@ class Source:
         return run
 
     def snapshot(self) -> Row:
-        """Return the snapshot that a page needs first: the rows of all runs, calls in flight, and open questions."""
+        """Return the state with which a page starts: the rows of all runs, the calls in flight, and open questions."""
         rows = [*self.gone.values(), *(run.row() for run in self.runs.values())]
         return {
             "seq": self.seq,
@@ -94,15 +94,15 @@ class Source:
         yield event_of(self.seq, "snapshot", self.snapshot())
 
     def whole_call(self, call: Row) -> Row:
-        """Return `call`, a call in flight, with the text of its answer so far added."""
+        """Return `call`, a call in flight, with the text of its answer so far. A recorded run has no such text."""
         return call
 
     def waiting(self) -> list[Row]:
-        """Return the tool calls that wait for a decision."""
+        """Return the tool calls that wait for a decision. Recorded runs have none."""
         return []
 
     def document(self) -> bytes:
-        """Return all runs with their turns and messages as JSON, for a page that has no server."""
+        """Return all runs with their turns and messages as JSON, for a page without a server."""
         snapshot = self.snapshot() | {"live": False, "can_decide": False, "calls": [], "waiting": []}
         runs = {run.id: run.document() for run in self.runs.values()}
         return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})
@@ -115,7 +115,6 @@ class Source:
         return await trio.to_thread.run_sync(_file_of, snapshot(found.trace), found.is_live)
 
     def turns(self, run: str) -> Row | None:
-        """Return the rows of all turns and service calls of a run; None if there is no such run."""
         found = self.runs.get(run)
         if found is None:
             return None
@@ -142,7 +141,6 @@ class Source:
         return {"messages": {str(number): known[number] for number in wanted if number < len(known)}}
 
     def tools(self, run: str, number: int) -> Row | None:
-        """Return the list of tools with this number; None if there is no such run or list."""
         found = self.runs.get(run)
         if found is None or number >= len(found.tools):
             return None
@@ -204,7 +202,6 @@ class Source:
 
 
 def event_of(seq: int, name: str, data: Json) -> bytes:
-    """Return the event with the number `seq` as bytes of the stream."""
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 
