@@ -330,7 +330,6 @@ class MapEvents:
 
 
 def _words(error: BaseException) -> str:
-    """Return the class and the text of `error`, for example `LookupError: no such bug`."""
     text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

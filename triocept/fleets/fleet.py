@@ -446,7 +446,7 @@ class Fleet:
 
 
 async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[BaseException]:
-    """Call all functions `steps` at the same time, and wait for their ends. Return the exceptions that they raised."""
+    """Call all `steps` at the same time, wait until all have ended, and return the exceptions that they raised."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
@@ -470,7 +470,7 @@ class _Admission:
         return self._opened is None
 
     def close(self) -> None:
-        """Close the gate: a worker that starts from now on gets no calls until `open` is called."""
+        """Close the gate: workers that start from now on get no calls until `open` is called."""
         if self._opened is not None:
             raise RuntimeError("the fleet is paused already: end the other pause first")
         self._opened = trio.Event()
@@ -512,7 +512,7 @@ class _Position:
     """Event that is set when `run` has ended: the position has no worker, and starts no other worker."""
 
     def leave(self) -> None:
-        """Give the position's worker no new calls.
+        """Give the worker of this place no new calls.
 
         When the worker's running calls have ended, the worker ends. It is not replaced.
         """
@@ -527,8 +527,8 @@ class _Position:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
-        Until the first worker has started, a cancellation of the task that called this method ends the method. After
-        that, the method ends only if `leave` or `close` is called, or if the worker is no longer replaced.
+        Until the first worker has started, the method can be cancelled. After that, the method ends only if `leave` or
+        `close` is called, or if the worker is no longer replaced.
         """
         self.slots.expect()
         early = 0
@@ -634,7 +634,7 @@ class _Position:
         self.slots.add(worker)
 
     async def close(self) -> None:
-        """Cancel the calls that run in the position's worker, end the worker, and wait until it has ended."""
+        """Cancel the calls that run in this place's worker, end the worker, and wait until it has ended."""
         self.leave()
         self.scope.cancel()
         await self.over.wait()

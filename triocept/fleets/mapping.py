@@ -217,11 +217,14 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum sum of running calls and unread results. Higher if `ordered`: results then wait for earlier tasks."""
+        """Maximum sum of running calls and unread results.
+
+        It is doubled if `ordered`: results then wait for earlier tasks.
+        """
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """Record that no worker is left (`why`), and that therefore some outcomes of `begun` will never arrive."""
+        """Record that no worker is left (`why`). If `begun` is a call, it will therefore never have an outcome."""
         self.no_workers = why
         if begun is not None:
             self.unfinished[begun.number] = begun.task
@@ -314,7 +317,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return an answer with a TooSlowError, for a call whose timeout has passed and whose worker was killed."""
+        """Return the answer for a call whose timeout has passed and whose worker was killed: a TooSlowError."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"

@@ -197,7 +197,7 @@ class _Process(FleetWorker):
             await trio.sleep(hung_after / LOOKS)
 
     async def end(self) -> None:
-        """Let the worker close its context and end; kill it if it has not ended within the fleet's `grace`."""
+        """Let the worker close its context and end. If it has not ended within the fleet's `grace`, kill it."""
         self._stream.put_eof()
         with trio.move_on_after(self._grace):
             await self._process.wait()

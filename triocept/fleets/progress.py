@@ -277,7 +277,7 @@ def _place(tally: Tally) -> str:
 
 
 def _time_left(tally: Tally, now: float) -> str:
-    """Return the estimated time left as text, for example `8s left` or `3h05m left`; empty if it is unknown."""
+    """Return the estimated time left as text, for example `8s left` or `3h05m left`; empty if the time is unknown."""
     if (seconds := tally.seconds_left(now)) is None:
         return ""
     return f"{round(seconds)}s left" if seconds < 100 else f"{clock(seconds)} left"
@@ -300,7 +300,6 @@ _WORDS = {"value": "done", "error": "failed", "lost": "lost", "stopped": "stoppe
 
 
 def _ends(tally: Tally) -> list[str]:
-    """Return one text for each kind of outcome, with its number of tasks, for example `984 done` and `12 failed`."""
     return [
         f"{tally.outcomes[name]:,} {word}"
         for name, word in _WORDS.items()

@@ -144,7 +144,7 @@ class Bridge:
 
 
 class _Call:
-    """State of a call that is running, or of a call that was cancelled before it arrived."""
+    """State of a call that is running, or that was cancelled before it arrived."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -171,9 +171,9 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Set this process's niceness to that of its parent, the raylet.
+    """Set the niceness of this process to that of its parent, the raylet.
 
-    Ray adds 15 to the niceness of workers. Agents would inherit this.
+    Ray adds 15 to the niceness of its workers, and agents would inherit this niceness.
     """
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):

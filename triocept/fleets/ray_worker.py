@@ -224,7 +224,7 @@ class _Actor(FleetWorker):
         await self.kill()
 
     async def end(self) -> None:
-        """Let the actor close its context and end; wait at most the fleet's `grace` for this."""
+        """Let the actor close its context and end. Wait for this at most the fleet's `grace`."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
                 with suppress(self._failed):  # it is dead, or cannot be reached: it is killed
@@ -247,7 +247,7 @@ class _Actor(FleetWorker):
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
     """Return the versions that must be equal on all nodes.
 
-    Only the `3.x` of Python's version is returned, because pickled code works with any release of the same `3.x`.
+    Of Python's version, only `3.x` is compared, because pickled code works with any release of the same `3.x`.
     """
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 

@@ -90,9 +90,9 @@ class _Case:
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Divide the suspects in `rest` into `parts` parts of equal size.
+        """Divide the suspects in `rest` into `parts` parts of equal size, and remove the first part from `rest`.
 
-        Remove the first part from `rest`, and return it.
+        Return this part.
         """
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
@@ -268,7 +268,10 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """Place `slot` on the worker of `state`, and wake its call. If `state` is None, the call raises NoWorkers."""
+        """Place `slot` on the worker of `state`, and wake the slot's call.
+
+        If `state` is None, the call raises NoWorkers.
+        """
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:

@@ -107,7 +107,6 @@ class _Check:
                     self._add_gap("seal_changed", file, text, place)
 
     def skip(self, file: Path, reason: str) -> None:
-        """Report a trace file that must not be read, with the `reason`."""
         self._named.pop(file.name, None)
         gap = Gap(name="file_not_read", message=f"the file {reason}", path=os.fspath(file))
         self._gaps.append(gap)

@@ -314,9 +314,9 @@ class _State:
             raise StoreError("the store is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Record `function`, the name of the map's function.
+        """Record `function`, the name of the function whose results the store contains.
 
-        Raise StoreError if the stored results are of another function.
+        Raise StoreError if the store already contains results of another function.
         """
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
