@@ -85,9 +85,9 @@ class _Rejections:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: tuple[ResponsePart, ...], said: tuple[Message, ...]) -> None:
-        """Store the model's messages `said`, with the results of its rejected calls.
+        """Store the model's messages `said`, which contain the results of its rejected calls.
 
-        The key is the answer `sent` to the agent.
+        They are found again by `request` and the answer `sent` to the agent.
         """
         self._known[_place(request.messages, Message("assistant", sent))] = said
 
@@ -131,7 +131,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
 
 
 def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
-    """Return the messages `said`, but with the ids that the agent's `calls` have: some agents give calls new ids."""
+    """Return the messages `said`, but with the ids of the agent's `calls`, because some agents give calls new ids."""
     *head, full = said if said[-1].role == "assistant" else said[:-1]
     rejected = {result.id for message in said for result in message.tool_results}
     waiting = iter(calls)
@@ -315,7 +315,7 @@ class _Answer:
         await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
 
     def flowed_so_far(self) -> tuple[ResponsePart, ...]:
-        """Return the parts of this answer that the agent has already got."""
+        """Return the parts of this answer that were already sent to the agent."""
         fold = core_of(self.exchange).fold
         return fold.response().content if fold is not None else ()
 

@@ -104,7 +104,10 @@ def _decision(node: Node) -> Policy | Decision:
 
 
 def _found(document: Node) -> str:
-    """Return the kind of a document that is not a policy, and, if the mistake is known, advice on how to correct it."""
+    """Return the kind of `document`, which is not a policy.
+
+    If the mistake is known, add advice on how to correct it.
+    """
     if isinstance(document.value, list):
         return "a list: omit the - before each tool"
     if isinstance(document.value, str) and ":" in document.value:

@@ -198,12 +198,12 @@ class Quirks(BaseFault):
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
-    """Return a list of `pieces`, with the number `seconds` (a pause) between any two of them."""
+    """Return a list of `pieces` with a pause of `seconds` between each piece and the next."""
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
 def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
-    """Return a function that sends the complete answer `given` in the pieces that `form` returns for its rendering."""
+    """Return a function that answers with `given`, in the pieces that `form` makes of its rendering."""
 
     async def give(exchange: Exchange) -> None:
         rendering = Rendering(exchange, given)

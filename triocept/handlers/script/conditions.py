@@ -72,7 +72,6 @@ class Conditions:
                 raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
 
     def __bool__(self) -> bool:
-        """Return True if at least one condition is set."""
         return any(True for _ in self.given())
 
     def __str__(self) -> str:

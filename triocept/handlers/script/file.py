@@ -53,9 +53,9 @@ def read_script(path: str | Path) -> list[Item]:
 
 
 def _check_defines(path: Path) -> None:
-    """Raise DialectError if no line of a Python file can define `replies`.
+    """Raise DialectError if no line of a Python file can define `replies`, so that the file is not run.
 
-    So a program that was passed by mistake is not run.
+    A program could have been passed as a script by mistake.
     """
     code = compile(path.read_bytes(), str(path), "exec")
     names = {*code.co_names, *[each for each in code.co_consts if isinstance(each, str | tuple)]}

@@ -87,9 +87,9 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return the place `at` with `references` added to `within`.
+        """Return the place `at` with `references` added to `within`, the references that contain this place.
 
-        Raise NoInstance if `within` already contains one of the references.
+        Raise NoInstance if `within` already contains one of `references`.
         """
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
@@ -278,7 +278,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Return `schema`, but restrict its properties that `other` does not list to `other.additionalProperties`."""
+    """Return `schema`, in which the properties that `other` does not list also match `other.additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

@@ -195,7 +195,10 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """Return an argument for a fault: the answer that `node` describes. If it describes no answer, return its value."""
+    """Return an argument for a fault: the answer that `node` describes.
+
+    If `node` describes no answer, return its value.
+    """
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
@@ -204,7 +207,6 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
-    """Return the fields of `form` as keyword arguments, except the fields in `names`."""
     return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 

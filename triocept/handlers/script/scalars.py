@@ -125,7 +125,6 @@ def _fits(pattern: str | None, text: str) -> bool:
 
 
 def _guesses(least: int, most: int | None) -> Iterator[str]:
-    """Yield texts to try for a `pattern`: examples of common formats, then repetitions of a letter."""
     yield from _FORMATS.values()
     yield from ("+1 202 555 0100", "+12025550100", "1.0.0", "#000000", "en", "en-US", "USD")
     yield from ("A1", "a-b", "a_b", "A-1")

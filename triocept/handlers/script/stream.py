@@ -33,7 +33,7 @@ CHARACTERS_OF_A_TOKEN = 4
 
 @dataclass(frozen=True)
 class _Step:
-    """Pieces of an answer that are sent together, and the pause in seconds before them."""
+    """Pieces of an answer that are sent at the same time, and the seconds to wait before they are sent."""
 
     pause: float
     pieces: tuple[Piece, ...]
