@@ -32,7 +32,7 @@ from triocept import (
     serve_pool,
     testing,
 )
-from triocept.errors import Unanswered
+from triocept.errors import DialectError, Unanswered
 from triocept.handlers import fallback, route
 from triocept.types import (
     Blob,
@@ -387,6 +387,62 @@ async def test_an_emoji_that_is_cut_between_two_sends_is_joined(tmp_path: Path, 
     assert sent == "".join(texts)
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert written[0].response == response
+
+
+async def test_a_cancelled_send_leaves_the_held_half_of_an_emoji_for_the_next_send() -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send("a\ud83d")
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await out.send("\ude00b")
+            assert scope.cancelled_caught
+            await out.send("\ude00c")
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        await ask(rollout, stream=True)
+    assert rollout.trace[0].response.text == f"a{EMOJI}c"
+
+
+@pytest.mark.parametrize("first", ["refused", "cancelled", "a part"])
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_stream_begins_with_its_start_whatever_the_program_sends_first(
+    dialect: str, first: str
+) -> None:
+    usual, caught = True, []
+
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            if usual:
+                await out.send(ResponseStart())
+            elif first == "refused":
+                with pytest.raises(DialectError, match="never started"):
+                    await out.send(PartDelta(7, "x"))
+                with pytest.raises(DialectError, match="never started"):
+                    await out.send(PartDelta(7, f"x{CUT}"))
+            elif first == "cancelled":
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await out.send(ResponseStart())
+                caught.append(scope.cancelled_caught)
+            await out.send(PartStart(0, Text("")))
+            await out.send(PartDelta(0, "hello"))
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        expected = await calls_of(rollout, dialect, stream=True)
+        usual = False
+        read = await calls_of(rollout, dialect, stream=True)
+    assert all(caught)
+    assert [turn.outcome for turn in rollout.trace] == ["answered", "answered"]
+    assert rollout.trace[1].response.text == "hello"
+    assert _fields_of(read) == _fields_of(expected)
+
+
+def _fields_of(stream: str) -> list[list[str]]:
+    """Return the names of the fields of each event of a stream; start and first part may be in one event or in two."""
+    lines = [line.removeprefix("data: ") for line in stream.splitlines()]
+    documents = [json.loads(line) for line in lines if line.startswith("{")]
+    return [sorted(document) for document in documents]
 
 
 async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:

@@ -28,7 +28,7 @@ from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, given_raw, is_made_on_the_way
 from .._trace.turn import Turn
 from .._util.contexts import Context
-from ..errors import Refusal
+from ..errors import DialectError, Refusal
 from .answer import Relayed
 from .exchange_state import ExchangeState
 from .outcome import Raw
@@ -300,7 +300,7 @@ class ResponseStream:
 
         Args:
             item: a `str` continues the current text, or begins a new text. A part (`ToolCall`, `Reasoning`, …) is sent
-                whole. An event is sent unchanged.
+                whole. An event is sent unchanged; a `ResponseStart` is sent before it if the answer has not begun.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
@@ -335,7 +335,7 @@ class ResponseStream:
             case ResponseEnd():
                 await self._send_behind_text(given)
             case _:
-                await self._send_events(given)
+                await self._send_given(given)
 
     async def end(
         self,
@@ -377,9 +377,24 @@ class ResponseStream:
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         if not self._started:
             await self._send_events(ResponseStart())
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._text is not None:
             events, self._text = (PartEnd(self._text), *events), None
         await self._send_events(*events)
+
+    async def _send_given(self, event: Event) -> None:
+        """Send an event of the program. If it is the first event, and not a `ResponseStart`, send the start with it.
+
+        After a DialectError, the stream is unchanged.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
+        started, seams = self._started, Seams(self._seams)
+        start = () if started or isinstance(event, ResponseStart) else (ResponseStart(),)
+        try:
+            await self._send_events(*start, event)
+        except DialectError:
+            self._started, self._seams = started, seams
+            raise
 
     async def _send_events(self, *events: Event) -> None:
         """Send events as one increment, in a single write."""
@@ -393,6 +408,7 @@ class ResponseStream:
             elif isinstance(event, ResponseEnd):
                 self.ended = True
         if not fit:
+            await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the seams
             events = tuple([each for event in events for each in self._seams.take(event)])
         if len(events) == 1:
             await self._send(events[0])

@@ -465,9 +465,11 @@ class ExchangeState:
         """
         data = None if self.answer.announced else piece.data
         events = tuple([self._complete_event(event) for event in piece.events])
-        for event in events[:-1] if piece.last else events:
+        content = events[:-1] if piece.last else events
+        for event in content:
             fold.add(event)
-            if self._increments is not None:
+        if self._increments is not None:  # after every event was accepted
+            for event in content:
                 self._increments.add(event, trio.current_time() - self._start)
         if piece.data is None and events:
             events = (self._with_usage(events[0]), *events[1:])
