@@ -59,7 +59,7 @@ def is_object(arguments: str) -> bool:
 
 
 def text_of(value: dict[str, Json]) -> str:
-    """Return `value` as JSON text. If `value` is a text that `object_of` wrapped, return that text."""
+    """Return `value` as JSON text. If `value` contains a text that `object_of` wrapped, return this text."""
     raw = value.get(_RAW) if len(value) == 1 else None
     if isinstance(raw, str) and object_of(raw) == value:
         return raw
@@ -77,7 +77,6 @@ SCHEMA: dict[str, Json] = {
 
 
 def wrapped(call: ToolCall) -> ToolCall:
-    """Convert a call of a tool that takes free text into a call with the JSON arguments `{"input": text}`."""
     arguments = encode_json({_INPUT: call.arguments}).decode()
     return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
 
@@ -178,9 +177,10 @@ def short_id(given: str, prefix: str, limit: int = 64) -> str:
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages, with a new id for each call (and its result) whose id an earlier call already has.
+    """Return the messages with distinct call ids.
 
-    The first call with an id keeps the id. The same conversation always gets the same ids.
+    A call whose id an earlier call already has gets a new id, and so does the result of this call. The first call with
+    an id keeps the id. The same conversation always gets the same ids.
     """
     ids = [call.id for message in messages for call in message.tool_calls]
     taken, seen = set(ids), set[str]()
@@ -218,7 +218,6 @@ _IN_PAIRS = frozenset({ToolCall, ToolResult})
 
 
 def in_pairs(message: Message) -> bool:
-    """Return True if the message contains tool calls or tool results; most messages contain neither."""
     return not _IN_PAIRS.isdisjoint(map(type, message.content))
 
 
@@ -226,9 +225,9 @@ class Pairing:
     """Adds missing ids to the tool calls and results of one conversation, message by message.
 
     Args:
-        kept: function that is called with the id of a result, if the call to which the result belongs has another id.
-            The function returns the `extra` of the result, which contains the result's own id, so that this id is sent
-            to the provider again.
+        kept: a function that is called with the id of a result, if the result's call has another id. The function
+            returns the `extra` of the result. This `extra` contains the result's own id, so that the own id is sent to
+            the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -240,7 +239,7 @@ class Pairing:
         """By the name of each tool: the queue of its unanswered calls."""
 
     def pair(self, message: Message) -> Message:
-        """Return `message` with an id for each call and each result. If no id is missing, return `message` itself."""
+        """Return `message` with an id for each call and each result. If no id is missing, return the same object."""
         if not in_pairs(message):
             return message
         paired: list[Part] = []
@@ -285,7 +284,7 @@ class Pairing:
 
 
 class _Waiting:
-    """A queue of the ids of unanswered tool calls; each operation takes constant time."""
+    """A queue of the ids of unanswered tool calls. Each operation takes constant time."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()

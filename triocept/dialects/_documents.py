@@ -64,7 +64,7 @@ def decode_json(data: bytes | str) -> Json:
 
 
 def encode_json(document: Json) -> bytes:
-    """Encode a value as JSON; a lone surrogate in a string is written as U+FFFD."""
+    """Encode a value as JSON. A lone surrogate in a string is written as U+FFFD."""
     try:
         return _encode(document)
     except UnicodeEncodeError:
@@ -76,9 +76,10 @@ encode_text = encode_json
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may contain escaped ASCII letters or `_`, which a search for a field's name would miss.
+    """Return True if the JSON could contain escaped ASCII letters or `_`.
 
-    No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
+    A search for a field's name would miss such a letter. No known serializer escapes letters; serializers that care
+    about HTML, such as Go's, escape `<`, `>`, `&`.
     """
     return b"\\u00" in data and _HIDDEN.search(data) is not None
 
@@ -86,7 +87,7 @@ def hides_letters(data: bytes) -> bool:
 def types_come_first(data: bytes) -> bool:
     """Return True if each field `type` is the first field of its object.
 
-    If True, no object has a second `type`, which would override the first `type`.
+    Then no object has a second `type`, which would override the first `type`.
     """
     return data.count(b'"type"') == data.count(b'{"type"')
 
@@ -104,14 +105,12 @@ def kind_of(value: Json) -> str:
 
 
 def read_text(value: Json, path: str) -> str:
-    """Return `value` if it is a string; else raise `DialectError` with `path`."""
     if isinstance(value, str):
         return value
     raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
 
 
 def read_list(value: Json, path: str) -> list[Json]:
-    """Return `value` if it is a list; else raise `DialectError` with `path`."""
     if isinstance(value, list):
         return value
     raise DialectError(f"must be a list, not {kind_of(value)}", path=path)
@@ -138,7 +137,7 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """Return the field without a type check, and do not mark the field as read; None if it is missing."""
+        """Return the field without a type check; None if the field is missing. The field still counts as unread."""
         return self._left.get(name)
 
     def lack(self, names: Iterable[str]) -> bool:
@@ -261,7 +260,6 @@ def merged(document: Json, extra: Json) -> Json:
 
 
 def present(values: Iterable[T | None]) -> list[T]:
-    """Return the values that are not None."""
     return [value for value in values if value is not None]
 
 
@@ -292,7 +290,10 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
 
 
 def text_in(fields: Fields, name: str, inner: str) -> str | None:
-    """Return the string `inner` of the object in the field `name`. The object's other fields stay unread."""
+    """Return the string in the field `inner` of the object in the field `name`.
+
+    Return None if there is no such object or string. The object's other fields stay unread.
+    """
     found = fields.object(name)
     if found is None:
         return None
@@ -302,7 +303,7 @@ def text_in(fields: Fields, name: str, inner: str) -> str | None:
 
 
 def need_items(fields: Fields, name: str) -> list[Json]:
-    """Return the list in the field `name`, without a check of its items. Raise if the list is empty.
+    """Return the list in the field `name`, without a check of its items.
 
     Raises:
         DialectError: the list is missing, or empty.
@@ -316,7 +317,7 @@ def need_items(fields: Fields, name: str) -> list[Json]:
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
-    """Return the `Message` for `value` if it has only a `role` from `roles` and a text `content`; else None.
+    """Return the `Message` for `value` if `value` has only a `role` from `roles` and a text `content`; else None.
 
     Most messages are of this form, so parsers of messages call this function first, as a fast path.
     """
@@ -364,7 +365,10 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
 
 
 def as_error(content: Json, kind: str = "text") -> Json:
-    """Return the `content` of a failed tool's result with "Error:" before it, for an API that cannot mark a failure."""
+    """Return the `content` of a failed tool's result, with "Error:" before it.
+
+    The renderer of an API that cannot mark a failure calls this function.
+    """
     return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 
@@ -388,9 +392,10 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Return the media type that `media` declares. If none is declared, guess it from the first bytes of the data.
+    """Return the media type that `media` declares.
 
-    If these bytes are unknown, return the most common type for an image, a sound or a file.
+    If no media type is declared, guess the media type from the first bytes of the data. If these bytes are unknown,
+    return the most common type for an image, a sound or a file.
     """
     if media.media_type:
         return media.media_type

@@ -83,7 +83,10 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 
 def overflow_counts(message: str) -> tuple[int, int] | None:
-    """Return the tokens of the prompt and the maximum of the model, if `message` contains both numbers; else None."""
+    """Return the number of tokens in the prompt, and the model's maximum.
+
+    Return None if `message` does not contain both numbers.
+    """
     found = _SUM.search(message)
     if found:
         return int(found[1]) + int(found[2]), int(found[3])
@@ -92,7 +95,6 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
 
 
 def is_overflow_failure(failure: Failure) -> bool:
-    """Return True if the failure's code or message means that the prompt is too long for the model."""
     return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
 
 
@@ -115,7 +117,7 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 def aborted(sign: str) -> UpstreamError:
     """Return the exception for an answer that the model server aborted.
 
-    `sign` is the part of the answer from which the abort was recognised, such as `finish_reason "abort"`.
+    `sign` names the part of the answer that shows the abort, such as `finish_reason "abort"`.
     """
     text = f"the provider aborted its answer ({sign}), as servers do before they change their weights"
     return UpstreamError(text, code=ABORTED)

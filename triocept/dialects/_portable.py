@@ -75,7 +75,10 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the requested budget for thinking, or the budget of the requested effort, in tokens; None if unknown."""
+    """Return the requested budget for thinking, in tokens. If only an effort is requested, return the effort's budget.
+
+    Return None if the budget is unknown.
+    """
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")
@@ -95,7 +98,7 @@ def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
 
 
 def unpack(text: str) -> tuple[Blob, ...]:
-    """Return the reasoning signatures that `pack` packed into `text`; return an empty tuple for any other text."""
+    """Return the reasoning signatures that `pack` packed into `text`. For any other text, return an empty tuple."""
     if not text.startswith(_BEGIN):
         return ()
     try:

@@ -1,4 +1,4 @@
-"""Check the fields of a `Dialect` when it is created. Without this check, an invalid field causes an error later.
+"""Check the fields of a `Dialect` when it is created. Without this check, an invalid field would cause an error later.
 
 A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
 valid values.
@@ -180,7 +180,10 @@ def check_record(record: Any) -> None:
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """Return the headers that `record.key_headers` returns for a sample key. Raise an error if these are invalid."""
+    """Return the headers that `record.key_headers` returns for a sample key.
+
+    Raise an error if these headers are invalid.
+    """
     key = f"{OWN_TEXT}a-sample-of-a-key"
     headers: Mapping[str, str] = record.key_headers(key)
     _check(record, "key_headers", headers, _HEADERS, "must return")
@@ -191,13 +194,11 @@ def check_headers(record: Any) -> Mapping[str, str]:
 
 
 def check_client(record: Any, kind: type) -> None:
-    """Raise an error if `record.sdk` is neither None nor of the type `kind`."""
     if record.sdk is not None and not isinstance(record.sdk, kind):
         raise _wrong(TypeError, record, "sdk", f"must be a {kind.__name__} or None", record.sdk)
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with lower-case names, because names are compared in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 

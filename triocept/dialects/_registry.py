@@ -20,7 +20,7 @@ GROUP = "triocept.dialects"
 
 @cache
 def own_dialects() -> Mapping[str, Dialect]:
-    """Return the built-in dialects by name. The first call imports their modules, about a hundred."""
+    """Return the built-in dialects by name. The first call imports about a hundred modules."""
     from .anthropic_messages import ANTHROPIC_MESSAGES
     from .gemini import GEMINI
     from .ollama import OLLAMA

@@ -31,7 +31,10 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ToolNames:
-    """A mapping between an agent's tool names and names that a provider of another dialect accepts."""
+    """A mapping between an agent's tool names and names that a provider of another dialect accepts.
+
+    `request` returns the request with the provider's names. `response` and `event` restore the agent's names.
+    """
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         allowed = re.compile(dialect.tool_names).fullmatch
@@ -72,7 +75,6 @@ class ToolNames:
         )
 
     def response(self, response: Response) -> Response:
-        """Return the provider's answer with the tool names that the agent declared."""
         if not self._here:
             return response
         content = tuple(
@@ -81,7 +83,6 @@ class ToolNames:
         return msgspec.structs.replace(response, content=content)
 
     def event(self, event: Event) -> Event:
-        """Return the event of the provider's stream with the tool name that the agent declared."""
         if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             return PartStart(event.index, _renamed(event.part, self._here))
         return event

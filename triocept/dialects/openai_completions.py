@@ -195,7 +195,6 @@ def render_request(request: Request) -> Json:
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure into the JSON body of an error."""
     document = render_chat_error(failure)
     if document["error"]["code"] == OVERFLOW and failure.param is None:
         document["error"]["param"] = "prompt"
@@ -203,7 +202,6 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     text = choice.text("text")
     end = take_stop(choice, calls=False, refusal=False)
@@ -226,14 +224,14 @@ def render_response(response: Response, request: Request) -> Json:
 def echo_of(request: Request, dialect: str) -> str:
     """Return the text to write before the answer: the prompt if the request sets `echo`, else an empty text.
 
-    An answer from a provider of completions (`dialect`) already begins with the prompt, so the result is empty.
+    If the answer came from a provider of completions (`dialect`), the text is also empty, because the answer already
+    begins with the prompt.
     """
     wanted = (request.extra or {}).get("echo") if request.dialect == NAME else None
     return text_of(request.messages) if wanted is True and dialect != NAME else ""
 
 
 def render_part(part: ResponsePart) -> str:
-    """Return the text of a part; empty for reasoning. Raise `DialectError` for a tool call."""
     match part:
         case Text(text=text) | RefusalText(text=text):
             return text

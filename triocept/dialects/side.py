@@ -149,13 +149,11 @@ def counted_by(path: str, document: Json, name: str) -> CountCalls:
 
 
 def counted(document: Json, name: str) -> int | None:
-    """Return the token count in the field `name` of the document; None if the document has no such field."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
-    """Return a dict of the fields of `document` whose names are in `names`."""
     return {name: value for name, value in document.items() if name in names}
 
 
@@ -199,11 +197,6 @@ class Moderations:
 
 
 def read_dimensions(fields: Fields, name: str) -> int | None:
-    """Return the vector length that the field `name` requests; None if the field is missing.
-
-    Raises:
-        DialectError: the length is out of range.
-    """
     dimensions = fields.integer(name)
     if dimensions is not None and not 1 <= dimensions <= _MOST_DIMENSIONS:
         raise DialectError(f"must be from 1 to {_MOST_DIMENSIONS:,}, not {dimensions}", path=fields.at(name))

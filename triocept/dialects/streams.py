@@ -72,7 +72,9 @@ class StreamParser(ABC):
 
     @abstractmethod
     def close(self) -> list[Event]:
-        """Return the remaining events at the end of the stream. Include `ResponseEnd` if `feed` has not returned it.
+        """Return the remaining events at the end of the stream.
+
+        If `feed` has not returned `ResponseEnd`, `ResponseEnd` must be the last of these events.
 
         Raises:
             UpstreamTruncated: the stream ended without the terminal event.
@@ -84,7 +86,7 @@ class StreamRenderer(ABC):
 
     @abstractmethod
     def render(self, event: Event) -> bytes:
-        """Return the bytes that `event` adds to the body; empty if they depend on later events."""
+        """Return the bytes that `event` adds to the body. The result is empty if the bytes depend on later events."""
 
     @abstractmethod
     def fail(self, failure: Failure) -> bytes:
@@ -117,12 +119,20 @@ class EventBuilder:
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
-        """Append more text to the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
+        """Append more text to the open part.
+
+        If the open part is not of the same kind as `empty`, end the open part first, and begin a part that equals
+        `empty`.
+        """
         if text:
             events.append(PartDelta(self.index_of(empty, events), text))
 
     def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
-        """Append `blob` to the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
+        """Append `blob` to the open part.
+
+        If the open part is not of the same kind as `empty`, end the open part first, and begin a part that equals
+        `empty`.
+        """
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
@@ -131,7 +141,11 @@ class EventBuilder:
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """Return the index of the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
+        """Return the index of the open part.
+
+        If the open part is not of the same kind as `empty`, end the open part first, and begin a part that equals
+        `empty`.
+        """
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)
@@ -227,9 +241,9 @@ class LineDecoder:
         return lines
 
     def close(self) -> list[bytes]:
-        """Return a list with the last line if it did not end with a line end; it may be incomplete.
+        """Return a list with the last line if this line has no line end; the line may be incomplete.
 
-        If the last line was complete, return an empty list.
+        If the last line has a line end, return an empty list.
         """
         line = b"".join(self._partial).strip()
         self._partial.clear()

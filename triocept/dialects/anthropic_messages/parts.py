@@ -132,7 +132,6 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dial
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call into a `tool_use` block."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {
@@ -209,11 +208,10 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """Return the blobs that `pack` packed into a `thinking` block's signature.
+    """Return the blobs that the signature of a `thinking` block contains.
 
-    If `pack` did not write the signature, return one blob that contains it.
-
-    An empty signature and `UNSIGNED` contain no blob.
+    If `pack` wrote the signature, these are the packed blobs. An empty signature and `UNSIGNED` contain no blob. Any
+    other signature is one blob of this dialect.
     """
     if not signature or signature == UNSIGNED:
         return ()
@@ -221,7 +219,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the data of the last blob that is a signature of Anthropic; None if no blob is such a signature."""
+    """Return the data of the last signature of Anthropic in `blobs`; None if `blobs` contains no such signature."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
@@ -231,7 +229,6 @@ def agent_signature(blobs: tuple[Blob, ...]) -> str:
 
 
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """Return the data of those blobs that are Anthropic's redacted thinking."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
 
 
@@ -311,7 +308,7 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
 def _parse_source(fields: Fields, kind: str) -> Part | None:
     """Convert an image or document block into `Media`; return None if the type of its `source` is unknown.
 
-    For None, the caller keeps the block unchanged.
+    If the result is None, the caller keeps the block unchanged.
     """
     source = fields.need_object("source")
     source_type = source.need_text("type")

@@ -70,7 +70,6 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -266,13 +265,12 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
-    """Convert the field `system` into messages; return an empty tuple if the field is empty."""
     content = parse_content(value, "system", parse_block)
     return (Message("system", content),) if content else ()
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the values of the fields `system` (None if it would be empty) and `messages`."""
+    """Return the values of the fields `system` and `messages`. The first value is None if it would be empty."""
     system: list[Json] = []
     documents: list[Json] = []
     turns = messages if same_dialect else _adapted(distinct_calls(portable(messages)))

@@ -156,7 +156,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `stop_reason`. If the answer has a `refusal`, "end" becomes `refusal`."""
+    """Convert a `StopReason` into a `stop_reason`. If the answer contains a refusal, "end" becomes `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -255,7 +255,6 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -15,7 +15,6 @@ _EPOCH = "1970-01-01T00:00:00Z"  # Anthropic's value for an unknown release date
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the JSON body that answers `GET /v1/models`."""
     data = [
         {"type": "model", "id": name, "display_name": name, "created_at": _EPOCH, "lifecycle": "active"}
         for name in names
@@ -25,7 +24,6 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the JSON body that answers a call for a token count."""
     return {"input_tokens": count}
 
 
@@ -38,7 +36,6 @@ def is_client(path: str, headers: Mapping[str, str]) -> bool:
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header `x-api-key` with the key."""
     return {"x-api-key": api_key}
 
 

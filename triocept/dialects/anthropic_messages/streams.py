@@ -189,7 +189,7 @@ class _Block:
 
 
 class Blocks:
-    """A converter of a stream's block events to part events, which its methods append to the list `events`."""
+    """A converter of a stream's block events to part events. The methods append part events to the list `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Block] = {}
@@ -244,7 +244,6 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """Append the end event of each open block to `events`, because the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -329,7 +328,7 @@ class Renderer(StreamRenderer):
         return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
-        """Return the bytes that can be sent now: the bytes of `event`, and of earlier events that had to wait."""
+        """Return the bytes that can be sent now: those of `event`, and those of earlier events that had to wait."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
@@ -370,7 +369,7 @@ class Renderer(StreamRenderer):
 
 
 class _BlockWriter(msgspec.Struct):
-    """A base class of writers; each writes one part as content blocks (none, one or several).
+    """A base class of writers. Each writer writes one part as content blocks (none, one or several).
 
     At most one block is open at a time. The bytes before and after the text are the same in each delta of a block.
     """

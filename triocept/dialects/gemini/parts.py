@@ -114,7 +114,7 @@ class ProtoFields(Fields):
         return super().at(self._spelt.get(name, name))
 
     def each(self, name: str) -> list[tuple[str, Json]]:
-        """Return the path and the value of each item of a list; a single object counts as a list of one."""
+        """Return the path and the value of each item of a list. A single object counts as a list of one item."""
         value = self.peek(name)
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
 
@@ -188,7 +188,6 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` into a `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
@@ -412,8 +411,8 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
     """Convert reasoning into thought parts: one for each signature, or a single part without signature.
 
-    `answer` is True for an answer to an agent. `answer` is False for a request to a provider, which refuses signatures
-    of other providers.
+    `answer` is True for an answer to an agent, and False for a request to a provider. A provider refuses signatures of
+    other providers, so a request contains no such signatures.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE

@@ -120,7 +120,6 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """Return the request with the model and the streaming mode that `target`, read from the call's path, contains."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
@@ -159,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Convert one item of `contents` into a `Message`. The tool calls and results of the message may lack ids."""
+    """Convert one item of `contents` into a `Message`. Its tool calls and results may be without ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -195,7 +194,7 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the values of `systemInstruction` (None if it would be empty) and `contents`."""
+    """Return the values of `systemInstruction` and `contents`. The first value is None if it would be empty."""
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
@@ -369,7 +368,7 @@ _PATH = re.compile(
 
 
 def match(path: str, query: str) -> Target | None:
-    """Return the facts in the path and query of a model call; None if the path is not a path of model calls."""
+    """Return the facts in the path and query of a model call; None if the path does not belong to a model call."""
     found = _PATH.fullmatch(unquote(path))
     if found is None or found["verb"] not in ("generateContent", "streamGenerateContent"):
         return None
@@ -381,14 +380,12 @@ def match(path: str, query: str) -> Target | None:
 
 
 def bare_model(name: str) -> str:
-    """Return the name of a model without the prefix `models/`."""
     while name.startswith(_MODELS):
         name = name.removeprefix(_MODELS)
     return name
 
 
 def full_model(name: str) -> str:
-    """Return the name of a model with the prefix `models/`. A name with a prefix (`tunedModels/`) is not changed."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 
@@ -399,7 +396,6 @@ def render_path(request: Request) -> str:
 
 
 def answer_type(request: Request) -> str:
-    """Return the content type of a streamed answer: server-sent events, or one JSON array."""
     return STREAM_TYPES[request.framing == "json_array"]
 
 

@@ -103,7 +103,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def is_blocked(extra: dict[str, Json], parts: object) -> bool:
-    """Return True if an answer with these fields (`extra`) and parts means that the prompt was blocked."""
+    """Return True if the provider blocked the prompt: `extra` has a block reason, and the answer has no content."""
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra
@@ -113,7 +113,7 @@ _LOGPROBS = "logprobsResult"  # of each chunk's own tokens; other fields are rep
 
 
 class Chunks:
-    """A converter of an answer's JSON chunks to triocept's events, which its methods append to the list `events`."""
+    """A converter of an answer's JSON chunks to triocept's events. The methods append events to the list `events`."""
 
     def __init__(self) -> None:
         self._started = False
@@ -144,7 +144,6 @@ class Chunks:
 
     @property
     def ending(self) -> bool:
-        """True if the finish reason was received."""
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
@@ -378,7 +377,6 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     return document.get("error") or None if isinstance(document, dict) else None

@@ -27,7 +27,6 @@ _INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # limits of Gemini 2.5 and 3
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the JSON body that answers `GET /v1beta/models`."""
     models = [
         {
             "name": full_model(name),
@@ -43,7 +42,6 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the JSON body that answers a call for a token count."""
     return {"totalTokens": count}
 
 
@@ -68,19 +66,16 @@ def is_client(path: str, headers: Mapping[str, str]) -> bool:
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header `x-goog-api-key` with the key."""
     return {"x-goog-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call by which Google counts the tokens of the document; see `Dialect.count_tokens`."""
     name = full_model(model)
     asked = {"generateContentRequest": {"model": name, **only(document, _COUNTED)}}
     return counted_by(f"/v1beta/{quote(name)}:countTokens", asked, "totalTokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return environment variables with the endpoint's URL and key for agents; see `Dialect.environment`."""
     return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
 
 
@@ -89,7 +84,7 @@ _MOST_INPUTS = 100
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Parse an `:embedContent` call, which has one text; raise `DialectError` if its body is invalid."""
+    """Parse an `:embedContent` call, which has one text. Raise `DialectError` if the body is invalid."""
     fields = ProtoFields(call.document)
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
@@ -104,7 +99,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def batch_embeddings(call: SideCall) -> Embeddings:
-    """Parse a `:batchEmbedContents` call, which has several texts; raise `DialectError` if its body is invalid."""
+    """Parse a `:batchEmbedContents` call, which has several texts. Raise `DialectError` if the body is invalid."""
     items = ProtoFields(call.document).items("requests")
     if not items:
         raise DialectError("must not be empty", path="requests")

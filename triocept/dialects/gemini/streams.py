@@ -144,7 +144,6 @@ class _Objects:
 
     @property
     def inside(self) -> bool:
-        """True if an object has begun and has not yet ended."""
         return self._depth > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -173,7 +172,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Process `mark`, a quote, brace or backslash in the stream. Return True if it ends an outermost object."""
+        """Process `mark`, a quote, brace or backslash in the stream. Return True if `mark` ends an outermost object."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -289,7 +288,7 @@ class Renderer(StreamRenderer):
     def _whole(self, text: str) -> list[dict[str, Json]]:
         """Return the Gemini parts for the current part, which has ended.
 
-        `text` is the part's text; it is empty if this text was already written.
+        `text` is the text of the current part; empty if this text was already written.
         """
         match self._part:
             case ToolCall() as call:

@@ -74,7 +74,6 @@ NAME = "ollama"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Convert the definition of a tool in a request into a `Tool`."""
     fields = Fields(value, path)
     kind = fields.text("type") or "function"
     if kind != "function":
@@ -83,7 +82,6 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Convert a tool into its definition in a request; return None for a provider's built-in tool."""
     if tool.kind == "server":
         return None
     inner = {
@@ -110,7 +108,6 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call into an item of `tool_calls`."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
@@ -123,10 +120,7 @@ _RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request into a `Message`.
-
-    The tool calls, or the tool result, of the message may lack ids.
-    """
+    """Convert a message of a request into a `Message`. Its tool calls, or its tool result, may be without ids."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -240,7 +234,6 @@ _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
 
     def read(messages: list[Json]) -> tuple[Message, ...]:
@@ -250,7 +243,10 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if the agent's JSON body and `request` agree on `stream`; then the body can be sent unchanged."""
+    """Return True if the agent's JSON body can be sent to a provider unchanged.
+
+    This is the case if the body and `request` agree on whether the answer is streamed.
+    """
     return (document.get("stream") is not False) == request.stream
 
 

@@ -100,7 +100,6 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     document: dict[str, Json] = {
         "model": response.model or request.model,
@@ -133,7 +132,6 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
 
 
 def render_finish(stop: StopReason | None) -> str:
-    """Convert a `StopReason` into a `done_reason`: `length` or `stop`."""
     return "length" if stop in ("max_tokens", "context_full") else "stop"
 
 
@@ -141,7 +139,6 @@ _INPUT, _OUTPUT = "prompt_eval_count", "eval_count"
 
 
 def take_usage(fields: Fields) -> Usage | None:
-    """Read the token counts from an answer's last document; return None if the document has none."""
     inputs, outputs = fields.count(_INPUT), fields.count(_OUTPUT)
     if inputs is None and outputs is None:
         return None
@@ -149,7 +146,6 @@ def take_usage(fields: Fields) -> Usage | None:
 
 
 def render_usage(usage: Usage) -> dict[str, Json]:
-    """Convert a `Usage` into the fields `prompt_eval_count` and `eval_count`."""
     return {_INPUT: usage.input_tokens, _OUTPUT: usage.output_tokens}
 
 
@@ -157,7 +153,6 @@ _TOO_LONG = "maximum context length"
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure into the JSON body of an error."""
     message = failure.message
     if is_overflow_failure(failure):
         message = overflow_words(
@@ -184,7 +179,6 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error that a provider's JSON body contains; None if it contains no error."""
     return document.get("error") or None if isinstance(document, dict) else None
 
 
@@ -203,7 +197,7 @@ def _engine_error(error: Json) -> dict[str, Json]:
 
 
 class Chunks:
-    """A converter of an answer's JSON documents to triocept's events, which its methods append to the list `events`."""
+    """A converter of an answer's JSON documents to triocept's events. `take` appends events to the list `events`."""
 
     def __init__(self) -> None:
         self._parts = EventBuilder()
@@ -247,7 +241,6 @@ class Chunks:
             events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=self._extra or None))
 
     def close(self) -> None:
-        """Raise `UpstreamTruncated` if no document with `"done": true` was received."""
         if not self.done:
             raise UpstreamTruncated("the provider's answer ended without a document with `done`")
 

@@ -14,9 +14,9 @@ from ..side import Embeddings, SideCall, SideRoute, read_dimensions
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Parse an `/api/embed` call; raise `DialectError` if its body is invalid.
+    """Parse an `/api/embed` call. Raise `DialectError` if the body is invalid.
 
-    The answer to an empty input has no vectors: programs send an empty input only to load a model.
+    The answer to an empty input has no vectors, because programs send an empty input only to load a model.
     """
     fields = Fields(call.document)
     model = fields.need_text("model")
@@ -66,7 +66,6 @@ _ABILITIES = ["completion", "embedding", "tools", "thinking", "vision"]
 
 
 def render_models(names: Sequence[str]) -> Json:
-    """Return the JSON body that answers `GET /api/tags`."""
     return {"models": [_model(name) for name in names]}
 
 
@@ -79,7 +78,6 @@ def is_client(path: str, headers: Mapping[str, str]) -> bool:
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return environment variables with the endpoint's URL and key for agents; see `Dialect.environment`."""
     return {"OLLAMA_HOST": base_url, "OLLAMA_API_KEY": api_key}
 
 

@@ -89,7 +89,10 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
-    """Return a `Tool` that keeps its definition, `value`, unchanged. `named` contains the name and the description."""
+    """Return a `Tool` that keeps its definition, `value`, unchanged.
+
+    `named` is the part of the definition that contains the name and the description.
+    """
     name, description = named.get("name"), named.get("description")
     return Tool(
         name=name if isinstance(name, str) else "",
@@ -190,7 +193,10 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def take_arguments(fields: Fields, name: str) -> str:
-    """Return a call's arguments, which are in the field `name`, as JSON text, even if the server sent an object."""
+    """Return the arguments of a call, which are in the field `name`, as JSON text.
+
+    Some servers send an object in this field, which is encoded.
+    """
     value = fields.take(name)
     if isinstance(value, dict):
         return encode_json(value).decode()
@@ -261,7 +267,7 @@ def field_of(part: Reasoning, *, same_dialect: bool) -> str:
 
 
 def render_detail(blob: Blob) -> Json:
-    """Convert an opaque blob into an item of `reasoning_details`; return None if it came from another field."""
+    """Convert an opaque blob into an item of `reasoning_details`; return None if the blob came from another field."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 
@@ -295,12 +301,11 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """Convert parts into the value of a message's `content`: a list, or a string if the only part is a plain text."""
     return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Convert a part into an item of `content`; return None if `content` cannot express it."""
+    """Convert a part into an item of `content`; return None if `content` cannot express the part."""
     match part:
         case Text(text=text):
             document: dict[str, Json] = {"type": "text", "text": text}
@@ -332,7 +337,6 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """Convert an `input_audio` part into a `Media` part."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -350,7 +354,6 @@ def file_at(url: str | None, content: str | None, name: str | None, fields: Fiel
 
 
 def render_audio(media: Media) -> dict[str, Json]:
-    """Convert media of the kind `audio` into an `input_audio` part."""
     kind = media_type_of(media)
     form = _FORMATS.get(kind) or kind.removeprefix("audio/")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
@@ -393,8 +396,6 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """Return the value of the request field `messages`."""
-
     def shown(result: ToolResult) -> list[Part]:
         media = [part for part in result.content if isinstance(part, Media)]
         return [Text(f"Result of tool call {result.id}:"), *media] if media else []

@@ -30,7 +30,6 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -116,10 +115,11 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Convert the field `name` into an `OutputFormat`. If its type is an extension of other servers, leave it unread.
+    """Convert the field `name` into an `OutputFormat`. If its type is an extension of other servers, return None.
 
-    `inside` is the name of the inner field that contains the schema and the schema's options. `inside` is None if the
-    field itself contains the schema and its options. Raise `DialectError` if the type is unknown.
+    In this case, the field stays unread. `inside` is the name of the inner field that contains the schema and the
+    schema's options. `inside` is None if the field itself contains the schema and its options. Raise `DialectError` if
+    the type is unknown.
     """
     form = fields.object(name)
     if form is None:
@@ -160,7 +160,7 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
     """Read the sampling settings from the fields of a request. `cap` is the limit of output tokens.
 
-    The caller reads this limit, because the name of its field differs between dialects.
+    The caller must read this limit, because the name of its field differs between dialects.
     """
     return Sampling(
         max_output_tokens=cap,
@@ -197,7 +197,6 @@ def parse_include_usage(fields: Fields) -> bool:
 
 
 def render_stream(request: Request) -> dict[str, Json]:
-    """Return the fields `stream` and `stream_options`; an empty dict if the request is not streamed."""
     if not request.stream:
         return {}
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}

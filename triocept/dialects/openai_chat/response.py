@@ -130,10 +130,10 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return a `Response` with `content`, and with the model, the id and the usage from the `fields` of the answer.
+    """Return a `Response` with `content`, and with the model, id and usage from `fields`, the fields of the answer.
 
-    `left` contains the unread fields of the choice. `end` contains the stop reason, and the matched stop string or
-    None.
+    `left` contains the unread fields of the choice. `end` contains the stop reason, and the matched stop string (or
+    None).
     """
     for known in ("object", "created"):
         fields.take(known)
@@ -245,7 +245,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """Convert the JSON object `usage` into a `Usage`; return None if it is missing, or has no token count."""
+    """Convert the JSON object `usage` into a `Usage`; return None if `usage` is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -353,7 +353,6 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

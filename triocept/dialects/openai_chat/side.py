@@ -82,7 +82,7 @@ _MOST_INPUTS = 2048
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Parse an embeddings call; raise `DialectError` if its body is invalid."""
+    """Parse an embeddings call. Raise `DialectError` if the body is invalid."""
     fields = Fields(call.document)
     model = fields.need_text("model")
     encoding = fields.text("encoding_format") or "float"
@@ -148,7 +148,7 @@ _MODEL = "omni-moderation-latest"
 
 
 def moderations(call: SideCall) -> Moderations:
-    """Parse a moderations call; raise `DialectError` if its body is invalid."""
+    """Parse a moderations call. Raise `DialectError` if the body is invalid."""
     fields = Fields(call.document)
     model = fields.text("model") or _MODEL
     texts, kinds = _texts(fields.take("input"))

@@ -95,7 +95,7 @@ _DOUBT = re.compile(
 
 
 class ChunkParser(StreamParser):
-    """A base class of parsers for streams of the dialect `name`. Subclasses parse the content of choices."""
+    """A base class of parsers for streams of the dialect `name`. Each subclass parses the content of choices."""
 
     left_out = DONE
 
@@ -122,7 +122,6 @@ class ChunkParser(StreamParser):
 
     @property
     def ending(self) -> bool:
-        """True if the finish reason was received."""
         return self._finish is not None
 
     def close(self) -> list[Event]:
@@ -371,7 +370,7 @@ _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class _OpenCall(FittedCall):
-    """A tool call that the renderer has not written completely."""
+    """A tool call that the renderer has not completely written yet."""
 
     def __init__(self, number: int, call: ToolCall, customs: frozenset[str]) -> None:
         super().__init__(call, customs)

@@ -144,21 +144,24 @@ def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "co
 def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
     """Return True if a provider of the Responses API accepts the reasoning `part` in a request.
 
-    A provider of the Responses API refuses encrypted reasoning of other providers.
+    Such a provider refuses encrypted reasoning of other providers.
     """
     ours = [blob.dialect == NAME for blob in part.blobs]
     return all(ours) if same_dialect else any(ours)
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in an item's `encrypted_content`: those that `pack` packed, or one blob with the content."""
+    """Return the blobs in an item's `encrypted_content`.
+
+    If `pack` wrote this content, these are the packed blobs. Any other content is one blob of this dialect.
+    """
     if not encrypted:  # llama.cpp writes ""
         return ()
     return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
-    """Return the value of `encrypted_content` for these blobs, or None.
+    """Return the value of `encrypted_content` for these blobs; None if there is no value to write.
 
     The value is the last blob of this dialect. If no blob is of this dialect and `packed` is True, the value contains
     all blobs, packed into one text.
@@ -197,7 +200,10 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """Convert a text or refusal in a message's `content` into a part. `usual` is the default of the field `type`."""
+    """Convert a text or refusal in a message's `content` into a part.
+
+    `usual` is the value of the field `type` if the field is missing.
+    """
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -211,7 +217,6 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
-    """Convert parts into the content of an input message or of a tool's output."""
     return present([_render_part(part, same_dialect=same_dialect) for part in parts])
 
 

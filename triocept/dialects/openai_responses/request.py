@@ -217,7 +217,6 @@ these items."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """Convert the field `instructions` into a system message. Return an empty tuple if the field is empty."""
     return memory.read(
         NAME,
         "instructions",
@@ -253,7 +252,10 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the values of `instructions` (or None) and `input`. `replay` is True for a request to a provider."""
+    """Return the values of `instructions` (or None) and `input`.
+
+    `replay` is True for a request to a provider, which accepts only its own reasoning.
+    """
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -275,7 +277,7 @@ def render_input(
 
 
 def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
-    """Return the value of `instructions`: the joined system messages at the start, or None."""
+    """Return the value of `instructions`: the joined system messages at the start; None if there is no such message."""
     head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
 

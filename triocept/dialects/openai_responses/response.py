@@ -103,7 +103,10 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """Read the stop reason from `status` and `incomplete_details`. The returned dict contains fields for `extra`."""
+    """Read the stop reason from `status` and `incomplete_details`.
+
+    The returned dict contains fields for the `extra` of the response.
+    """
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -294,7 +297,7 @@ def render_finish(
 
 
 def is_cut(stop: StopReason | None) -> bool:
-    """Return True if a token limit may have cut the end of the answer."""
+    """Return True if the answer stopped at a token limit, which could have cut the end of the answer."""
     return stop in ("max_tokens", "context_full")
 
 
@@ -346,7 +349,6 @@ _STOP = "invalid_prompt"  # the only code that Codex treats as final, with its m
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure into the JSON body of an error."""
     document = render_chat_error(failure)
     error = document["error"]
     if failure.param is None and error["param"] == "messages":  # the field name of chat completions
@@ -386,7 +388,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """Return the event that refuses the client's `response.steer`, by which it would change an answer in progress."""
+    """Return the event that refuses the client's `response.steer`, a request to change an answer in progress."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {

@@ -33,7 +33,6 @@ _COUNTED = frozenset(
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call by which a provider counts the tokens of the document; see `Dialect.count_tokens`."""
     return counted_by("/responses/input_tokens", only(document, _COUNTED), "input_tokens")
 
 
@@ -50,8 +49,8 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
     """Return an earlier answer as server-sent events: the events numbered above `after`, and always the last event.
 
-    Each text is sent in one piece, so the event numbers differ from the original stream's numbers if this stream had
-    more pieces.
+    Each text is sent in one piece. If the original stream sent a text in several pieces, the numbers of its events
+    differ.
     """
     documents = Documents(request)
     events = [wire for event in events_of(response) for wire in documents.render(event)]
@@ -82,7 +81,6 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 
 
 def render_token_count(request: Request) -> Json:
-    """Return the JSON body that answers `POST …/input_tokens`, with the estimated tokens of the prompt."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
 
 
@@ -162,7 +160,7 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
 
 
 def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-    """Return the request with each `item_reference` replaced by the item of an earlier answer that it names.
+    """Return the request, but replace each `item_reference` by the item of an earlier answer that it names.
 
     If `store` is not false, Vercel's AI SDK sends references in place of items that the model wrote. A reference to an
     unknown item is not changed. `answers` (the newest first) is iterated only until all referenced items are found.

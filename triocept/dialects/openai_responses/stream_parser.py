@@ -170,7 +170,7 @@ class _Item:
 
 
 class Parts:
-    """A converter of a stream's item events to part events, which its methods append to the list `events`."""
+    """A converter of a stream's item events to part events. Its methods append the part events to the list `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Item] = {}
@@ -186,7 +186,6 @@ class Parts:
         """True if the answer contains an item."""
 
     def added(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event `output_item.added`."""
         number, raw = fields.integer("output_index"), fields.mapping("item")
         if raw is not None:  # some providers leave the item out
             self._add(number, raw, fields.at("item"), events)
@@ -208,7 +207,7 @@ class Parts:
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
         """Process an event with a delta of a text.
 
-        If no earlier event has begun the text's part, begin the part `empty`.
+        If no earlier event has begun the part of this text, begin the part with `empty`.
         """
         item = self._find(fields)
         if item is None:
@@ -218,7 +217,6 @@ class Parts:
         self._logprobs(item, fields, events)
 
     def call_delta(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event with a delta of a call's arguments."""
         item = self._find(fields)
         if item is not None and item.index is not None:
             self._write(item, fields.text("delta") or "", events)
@@ -237,7 +235,6 @@ class Parts:
                 self._logprobs(item, fields, events)
 
     def annotated(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event with an annotation of a text."""
         item, value = self._find(fields), fields.take("annotation")
         if item is not None and item.index is not None and value is not None:
             events.append(PartBlob(item.index, _blob("annotations", value)))
@@ -254,7 +251,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a complete item: append the events of all its content that `events` has not yet received."""
+        """Process a complete item, `raw`: append the events of the content that no earlier event contained."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -275,7 +272,6 @@ class Parts:
         self._close_all()
 
     def close(self, events: list[Event]) -> None:
-        """Append the end events of all open items, because the answer is complete."""
         for item in self._open.values():
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)

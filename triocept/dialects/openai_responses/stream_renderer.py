@@ -119,7 +119,10 @@ class Item:
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """Return a delta event whose JSON begins with `frame`. This is a fast path, because most events are deltas."""
+        """Return a delta event whose JSON begins with `frame`.
+
+        This is a fast path, because most events are deltas: `frame` was encoded before, once for the whole part.
+        """
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
@@ -155,9 +158,9 @@ class ItemWriter:
         self._frame = b""
 
     def start(self, *, first: bool) -> list[WireEvent]:
-        """Return the events of the part's start.
+        """Return the events that start the part.
 
-        If the part is the `first` part of its item, also return the events of the item's start, before the others.
+        If the part is the `first` part of its item, the events that start the item come before these events.
         """
         raise NotImplementedError
 
@@ -200,7 +203,6 @@ def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect:
 
 
 def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the JSON object of the output item that `part` begins."""
     match part:
         case Opaque(raw=raw) if isinstance(raw, dict):
             return dict(raw)
@@ -211,8 +213,6 @@ def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
 
 
 class _TextWriter(ItemWriter):
-    """A writer of a text or a refusal in a message item."""
-
     def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
         self._part = part
@@ -335,8 +335,6 @@ class _OpaqueWriter(ItemWriter):
 
 
 class _CallWriter(ItemWriter):
-    """A writer of one tool call."""
-
     def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
         self._fitted = FittedCall(call, custom_names(request))
@@ -443,7 +441,7 @@ class Documents:
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
         """Return a no-op event.
 
-        If the answer's start was not sent yet, return the start (with `response_id`) before it.
+        If the start of the answer was not sent yet, return the start (with `response_id`) before the no-op.
         """
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
@@ -539,7 +537,6 @@ class Renderer(StreamRenderer):
 
     @property
     def response_id(self) -> str:
-        """The answer's id that was sent to the agent; empty before the first event."""
         return self._documents.response_id
 
     def render(self, event: Event) -> bytes:

@@ -68,7 +68,7 @@ class Names:
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
 
     def wire(self, name: str) -> dict[str, Json]:
-        """Return the fields `namespace` and `name` for a call of this tool.
+        """Return the fields `namespace` and `name` that a call of the tool `name` has in the Responses API.
 
         If the tool has no namespace, return an empty dict.
         """
@@ -99,7 +99,6 @@ class OfferedTools(tuple[Tool, ...]):
 
     @cached_property
     def names(self) -> Names:
-        """The names of the tools."""
         return Names(self)
 
     @cached_property
@@ -110,7 +109,6 @@ class OfferedTools(tuple[Tool, ...]):
 
 
 def names_of(tools: Sequence[Tool]) -> Names:
-    """Return the names of a request's tools."""
     return tools.names if isinstance(tools, OfferedTools) else Names(tools)
 
 
@@ -134,13 +132,11 @@ def echoed_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def namespace_of(tool: Tool) -> dict[str, Json] | None:
-    """Return the fields of the tool's namespace; None if the tool has no namespace."""
     found = (tool.extra or {}).get("namespace")
     return found if isinstance(found, dict) else None
 
 
 def namespace_name(tool: Tool) -> str:
-    """Return the name of the tool's namespace; empty if the tool has no namespace."""
     name = (namespace_of(tool) or {}).get("name")
     return name if isinstance(name, str) else ""
 
@@ -208,14 +204,13 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` into the field `tool_choice`."""
     custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
     named = {"type": "custom" if custom else "function", "name": choice.name or ""}
     return render_chat_choice(choice, named, same_dialect=same_dialect)
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """Convert one item of `tools` into tools. If the item is a namespace, it contains several tools."""
+    """Convert one item of `tools` into tools. A namespace is one item, and contains several tools."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("name") is None:
@@ -247,9 +242,9 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tools.
+    """Return the tools with distinct names.
 
-    If several tools have the same name, the tools in a namespace are renamed to `namespace__name`.
+    If several tools have the same name, those in a namespace are renamed to `namespace__name`.
     """
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     distinct: list[Tool] = []
