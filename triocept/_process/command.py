@@ -86,10 +86,6 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_cwd(cwd: object) -> None:
-    """Raise TypeError if `cwd` is neither None, a str nor a path.
-
-    If the directory does not exist, the later start fails.
-    """
     if cwd is not None:
         check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 

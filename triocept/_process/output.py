@@ -103,14 +103,9 @@ class OutputBuffer:
 
     @property
     def dropped(self) -> int:
-        """Number of bytes that were dropped from the middle of the stream."""
         return max(0, self._total - self._head_limit - self._tail_limit)
 
     def content(self) -> bytes:
-        """Return all bytes.
-
-        If bytes were dropped from the middle, a note about them is between the first and the last bytes.
-        """
         self._trim()
         if not self.dropped:
             return bytes(self._head + self._tail)

@@ -88,7 +88,6 @@ class Watcher:
 
     @property
     def pid(self) -> int | None:
-        """Id of the watcher's process; None if it does not run."""
         return None if self._process is None else self._process.pid
 
     async def register(self, token: str) -> None:

@@ -58,7 +58,6 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """Return a copy of a JSON value in which `change` was applied to each text, but not to the keys of objects."""
     match value:
         case str():
             return change(value)
@@ -144,5 +143,4 @@ _pattern = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PA
 
 
 def without_volatile(text: str) -> str:
-    """Return the text with a placeholder, such as `<date>`, for each part that differs from run to run."""
     return _pattern.sub(lambda found: f"<{found.lastgroup}>", text)

@@ -57,12 +57,10 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def last(self) -> bool:
-        """True if this is the last increment of the answer."""
         return bool(self.events) and isinstance(self.events[-1], ResponseEnd)
 
     @property
     def start(self) -> ResponseStart | None:
-        """The event that starts the answer. None if this increment does not contain such an event."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 

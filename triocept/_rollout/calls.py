@@ -103,10 +103,7 @@ log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Return the number of this try, from 1, which is read from the SDK's retry header.
-
-    Without this header, return 1.
-    """
+    """Return the number of this try, from 1, by the SDK's retry header; 1 if the header is missing."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
@@ -346,7 +343,6 @@ class Arrivals:
         self._lot.unpark()
 
     def discard(self, exchange: ExchangeState) -> None:
-        """Remove an exchange from the queue, because it has an outcome."""
         self._waiting.pop(exchange, None)
         if self._last:
             self._lot.unpark_all()

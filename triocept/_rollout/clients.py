@@ -102,5 +102,4 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """Return a token that identifies the trio run in this thread. Return None if trio does not run in this thread."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None

@@ -58,10 +58,7 @@ class Collector:
 
 @contextmanager
 def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
-    """Collect the traces of the rollouts that are opened within the `with` block.
-
-    The traces are collected in `to`. If `to` is None, a new collector is made.
-    """
+    """Collect the traces of the rollouts that are opened within the `with` block, in `to` or in a new collector."""
     to = to or Collector()
     token = _collector.set(to)
     try:

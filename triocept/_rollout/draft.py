@@ -145,7 +145,6 @@ class OpenDraft:
 
     @property
     def request(self) -> Request:
-        """The request that the inner handler answers."""
         return self._inner.request
 
     @property

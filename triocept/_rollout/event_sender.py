@@ -175,20 +175,12 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the `TurnSettled` event of a call.
-
-        If the call's `CallArrived` event was not sent yet, first send that event.
-        """
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
         self._end_call(turn.id, answered=turn.outcome == "answered")
         self.send(TurnSettled, turn=turn)
 
     def lost(self, exchange: str, error: BaseException) -> None:
-        """Send the `TurnLost` event: the turn of `exchange` could not be recorded.
-
-        If the exchange's `TurnSettled` or `TurnLost` event was already sent, send nothing.
-        """
         if exchange in self._arrived:
             self._end_call(exchange, answered=False)
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
@@ -203,10 +195,7 @@ class EventSender:
         return number
 
     def decided(self, exchange: str, asked: int, decision: Decided) -> None:
-        """Send a `DecisionMade` event: a policy has decided about a tool call.
-
-        `asked` is the number of the `DecisionAsked` event about the same tool call.
-        """
+        """Send a `DecisionMade` event. `asked` is the number of the `DecisionAsked` event about the same tool call."""
         redaction, arguments = self._rollout.redaction, decision.arguments
         clean = msgspec.structs.replace(
             decision,

@@ -179,7 +179,6 @@ class ExchangeState:
 
     @property
     def conversation(self) -> Conversation:
-        """See `Exchange.conversation`."""
         if self.claimed is not None and self.claimed.id:
             return self.claimed
         return self.rollout.records.writer.conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
@@ -204,7 +203,6 @@ class ExchangeState:
 
     @property
     def kept_increments(self) -> Increments | None:
-        """The kept increments of a streamed answer. None if `keep_increments` was not called."""
         return self._increments.increments() if self._increments is not None else None
 
     @property
@@ -511,7 +509,6 @@ class ExchangeState:
         return msgspec.structs.replace(event, usage=usage)
 
     def _complete_event(self, event: Event) -> Event:
-        """Return `event` with ids and the model's name, which are added if they are missing."""
         match event:
             case ResponseStart():
                 answer = self.answer

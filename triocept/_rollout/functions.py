@@ -10,10 +10,6 @@ from .._util.contexts import Context
 
 
 def check_function(name: str, function: object, form: str) -> None:
-    """Raise TypeError if `function` cannot be called with one argument.
-
-    The error's text contains `name`, the name of the argument, and `form`, a description of the expected function.
-    """
     check_callable(name, function, form)
     if isinstance(function, type):
         raise TypeError(f"{name} must be {form}; {function.__qualname__} is a class: pass an instance of it")

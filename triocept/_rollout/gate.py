@@ -255,7 +255,6 @@ class GateState:
         return next(first for first, call in enumerate(calls) if _content(call) == _content(calls[place]))
 
     def fix(self, call: ToolCall, decision: Decision, exchange: Exchange) -> None:
-        """Store the decision of `approve` about a tool call, before the agent gets the call."""
         self._early.append(_Call(call, core_of(exchange), decision))
 
     # The agent's questions
@@ -457,7 +456,6 @@ class GateState:
         return next((each for each in equal if self._problem(each, result) is None), None)
 
     def ends(self, exchange: ExchangeState) -> bool:
-        """Return True if the rollout must end when a tool call in `exchange` has bypassed the gate."""
         return (self._gate.on_bypass or ("end" if exchange.dialect in _FLAGGED else "report")) == "end"
 
     def _problem(self, known: _Call, result: ToolResult) -> str | None:

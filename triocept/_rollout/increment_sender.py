@@ -63,10 +63,6 @@ class IncrementSender:
             self._add(entry)
 
     def end(self, *, answered: bool) -> None:
-        """Send the events that were not sent yet.
-
-        If `answered` is True, this includes the events of the last increment.
-        """
         if self.last is not None and answered:
             self.send(self.last)
         for part in [*self._kinds]:

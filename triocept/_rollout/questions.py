@@ -45,7 +45,6 @@ class Question:
         return self._decision is not None
 
     def decide(self, decision: Decision) -> bool:
-        """Store the decision, and return True. If the question no longer waits for a decision, return False."""
         if not self._news.statistics().tasks_waiting:
             return False
         self._decision = decision

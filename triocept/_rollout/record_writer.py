@@ -87,11 +87,7 @@ class RecordWriter:
         await self.record_entry(opening)
 
     def check_free(self) -> None:
-        """Raise an error if the caller is the recorder, and the recorder is recording an entry.
-
-        Raises:
-            RuntimeError: the recorder would wait for its own recording.
-        """
+        """Raise RuntimeError if the caller is the recorder, and is recording an entry."""
         if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
             raise RuntimeError(
                 "while a recorder records a turn, it cannot settle an exchange, stop the rollout or call the model, "

@@ -28,7 +28,6 @@ class Refusals:
         self._newest: tuple[str, ...] = ()
 
     def add(self, text: str) -> None:
-        """Count a refused request. `text` describes the request and the reason."""
         self.count += 1
         self._newest = (*self._newest, text)[-5:]
 
@@ -110,17 +109,12 @@ class Registry(Generic[R]):
                 del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this API key.
-
-        Return None if the key is unknown, or the path names another rollout.
-        """
         # inlined: it runs for each call
         digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this state key. Return None if the key is unknown, or is the API key of an agent."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
@@ -137,7 +131,6 @@ class Registry(Generic[R]):
         (self if rollout is None else rollout).refusals.add(text)
 
     async def close(self) -> None:
-        """End every open rollout and refuse its waiting calls, because the endpoint stops."""
         self.closing = True
         async with trio.open_nursery() as nursery:
             for rollout in self:

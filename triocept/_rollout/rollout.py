@@ -547,7 +547,6 @@ async def wait_rested(rollout: Rollout, seconds: float) -> int:
 
 
 def report_fault(rollout: Rollout, error: BaseException) -> bool:
-    """Report an error to the code that opened the rollout. Return False if the rollout has already closed."""
     report = rollout._core.report
     if report is None:
         return False
@@ -556,8 +555,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_facade(core: RolloutState) -> RolloutState:
-    """Create the public `Rollout` for `core`, the state of a rollout. Return `core`."""
-    Rollout(core)
+    Rollout(core)  # its constructor sets `core.public`
     return core
 
 

@@ -247,7 +247,6 @@ class RolloutState:
 
     @property
     def state_key(self) -> str | None:
-        """Key for the rollout's state at `…/state`. None if the rollout has no state."""
         return self.services.state_key
 
     @property
@@ -316,11 +315,6 @@ class RolloutState:
         return estimate_input_tokens(request) if counted is None else int(counted)
 
     def reset_handler(self) -> None:
-        """Call the method `reset` of the handler. For example, a scripted model then restarts its script.
-
-        Raises:
-            Refusal: with 404, because the handler has no method `reset`.
-        """
         reset = getattr(self.handler, "reset", None)
         if reset is None:
             text = f"the handler of rollout {self.id} has no `reset` method (a script has one), so it cannot be reset"
@@ -628,7 +622,6 @@ class RolloutState:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """Let the rollout end with `refusal` if it is not ending yet. Return the refusal with which it ends."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):

@@ -65,7 +65,6 @@ _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None
 
 
 def current_rollout() -> Rollout:
-    """Return the rollout of the service call in which the current task runs."""
     call = _current.get()
     assert call is not None
     return call.rollout.public

@@ -49,7 +49,6 @@ def user_home(
 
 
 def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None:
-    """Raise ValueError if the agent whose command is `name` cannot use the user's own configuration in a rollout."""
     find = {"claude": _claude_problems, "codex": _codex_problems}.get(name)
     if find is None:
         raise ValueError(

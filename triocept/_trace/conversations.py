@@ -421,7 +421,6 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call, and the calls of `other` have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -435,7 +434,6 @@ def _has_tools(turn: Turn) -> bool:
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """Return the user's non-empty texts in a call; only the last ones if there are more than `_QUESTION` texts."""
     said = [
         part.text
         for message in request.messages

@@ -217,7 +217,6 @@ def common_head(one: str, other: str) -> int:
 
 
 def tool_name(tool: Tool) -> str:
-    """Return the name of a tool. If a provider's own tool has no name, return its kind."""
     return tool.name or str((tool.extra or {}).get("type", tool.kind))
 
 

@@ -48,12 +48,10 @@ _LONGEST = 120
 
 
 def file_name(rollout: str, run: str) -> str:
-    """Return the unique name of a rollout's file, without the file's extension."""
     return f"{quote(rollout, safe='')[:_LONGEST]}.{run}"
 
 
 def family(trace: Trace) -> Iterator[Trace]:
-    """Yield a trace and all its descendants: the traces of its child rollouts, of their child rollouts, and so on."""
     yield trace
     for child in trace.children:
         yield from family(child)

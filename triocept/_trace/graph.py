@@ -173,7 +173,6 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """Store `mine` as the answer for `node`, except if `mine` is broken and the stored answer is complete."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 

@@ -35,12 +35,10 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def begin(self) -> int:
-        """Start of the first line, in bytes from the file's beginning."""
         return self.ranges[0][0]
 
     @property
     def end(self) -> int:
-        """End of the last line, in bytes from the file's beginning."""
         return self.ranges[-1][1]
 
 

@@ -228,11 +228,6 @@ _version_decoder = msgspec.json.Decoder(_Versioned)
 
 
 def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
-    """Yield the pieces of a file (lines, or unreadable bytes), each with its line number, from 1.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
     with open(path, "rb") as file:
         yield from lines_in(file)
 
@@ -300,7 +295,6 @@ def _decoded(data: memoryview) -> Line | OtherLine:
 
 
 def _version_of(data: memoryview) -> int:
-    """Return the format version of a line; 0 if the bytes are not a line."""
     if (match := _HEAD.match(data)) is not None:
         return int(match[1])
     try:
@@ -310,7 +304,6 @@ def _version_of(data: memoryview) -> int:
 
 
 def other_version(version: int) -> str:
-    """Return the error text for a line of a format version that this triocept does not read."""
     if version < VERSION:
         return f"the line has format {version}, which triocept 0.2.0 can read, and later versions cannot"
     return f"the line was written by a newer triocept (format {version})"

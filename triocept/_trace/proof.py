@@ -234,7 +234,6 @@ class Proof:
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """Report the gaps that are known only at the end of the file: a missing seal, or missing turns of calls."""
         if self.digest is None:
             self._gap("no_seal", self._last, "the file contains no seal of this rollout")
         for call, number in self.waiting.items():

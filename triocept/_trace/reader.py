@@ -111,10 +111,6 @@ class Damages:
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
-        """Add an error and return True.
-
-        If the maximum number of errors is reached, only count the error, and return False.
-        """
         kept = len(self.errors) < self._most
         if kept:
             self.errors.append(damage)
@@ -258,7 +254,6 @@ class TraceReader:
         return make() if make is not None else None
 
     def end(self) -> list[Trace]:
-        """Return all traces that were not returned yet, in the order in which they began."""
         runs, self._runs = self._runs, {}
         return [run.finished() for run in runs.values()]
 
@@ -362,7 +357,6 @@ def _intent(
     count: int,
     tools: tuple[Tool, ...],
 ) -> Intent:
-    """Return the intent that `line` records. The intent's messages are the first `count` messages of `conversation`."""
     request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
     return entry_of(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 

@@ -399,7 +399,6 @@ class Redactor:
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
-        """Return the redacted form of a JSON value that the program passed."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         return self._cleaned(value, given=True)

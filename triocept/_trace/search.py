@@ -78,6 +78,5 @@ class Search:
         self._count = len(turns)
 
     def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
-        """Return True if the answer or the new messages of a turn contain the text, or match the pattern."""
         parts = (part for message in self._new[turn.id] for part in texts_of(message))
         return any(text in part if isinstance(text, str) else text.search(part) is not None for part in parts)

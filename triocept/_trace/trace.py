@@ -34,7 +34,6 @@ class Turns(Sequence[Turn]):
         self._turns: list[Turn | Callable[[], Turn]] = []
 
     def append(self, turn: Turn | Callable[[], Turn]) -> None:
-        """Add a turn, or a function that makes the turn on first use."""
         self._turns.append(turn)
 
     def __len__(self) -> int:
@@ -459,7 +458,6 @@ class TraceWriter:
         return self.trace._derived.conversation_of(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
-        """Return the id of the turn that the call `turn` continues, or None. `turn` has no outcome yet."""
         return self.trace._derived.parent_of(turn)
 
     def turn(self, turn_id: str) -> Turn | None:

@@ -8,7 +8,6 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def short(number: int) -> str:
-    """Return a short number: `999`, `12.1k`, `3.4M`."""
     if number < 1000:
         return str(number)
     return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"

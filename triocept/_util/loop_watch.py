@@ -104,7 +104,6 @@ class LoopWatch:
         """
 
     def note_reported(self) -> None:
-        """Record that a caller has already got an error about the current blocking call."""
         if (heartbeat := self._heartbeat) is not None:
             heartbeat.reported = True
 

@@ -152,7 +152,6 @@ delivery of the answer.
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
-    """Return the known versions of the model's weights: at the start of a turn, and at its end."""
     versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
     return {name: version for name, version in versions.items() if version is not None}
 

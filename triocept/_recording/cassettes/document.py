@@ -260,24 +260,12 @@ _PATIENCE = 5.0
 
 
 def text_of(document: Json) -> str:
-    """Return the text of a cassette's file: a comment, `document` as YAML, and the line that marks the end."""
     return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
 
 
 def read_file(
     path: Path, name: str, form_of: Callable[[Request], dict[str, Json]] = normal_form
 ) -> list[Recorded]:
-    """Return the calls in a cassette's file.
-
-    Args:
-        path: path of the file.
-        name: name of the file in errors.
-        form_of: function that returns the form of a request.
-
-    Raises:
-        OSError: the file cannot be read.
-        DialectError: the file is not a cassette; the text names the line.
-    """
     text = decoded(path.read_bytes(), name)
     document = read_yaml(text, name)
     if not text.rstrip().endswith(f"\n{_END}"):

@@ -84,10 +84,6 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has ended; None if the exchange has no outcome.
-
-    `error` is the exception that the handler raised; None if the handler returned.
-    """
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome

@@ -139,10 +139,6 @@ class Normal:
         return tuple(found)
 
     def result(self, result: ToolResult) -> str:
-        """Return a tool result's text, without the parts that differ from run to run.
-
-        If the result is an error, the text begins with `failed: `.
-        """
         return ("failed: " if result.is_error else "") + without_volatile(self._mask(result.text))
 
     def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
@@ -180,7 +176,6 @@ def key_of(request: Request, normal: Normal) -> Key:
 
 
 def shown_form(key: Key) -> Json:
-    """Return the compared content of a request as a JSON value, which an error shows."""
     messages = [
         {move.role if move.kind == "text" else f"{move.role} {move.kind}": move.shown} for move in key.moves
     ]

@@ -95,7 +95,6 @@ class Node:
         return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
 
     def begins(self, prompt: bytes) -> bool:
-        """Return True if `prompt` begins with all tokens of the node."""
         own = self.tokens
         return prompt.startswith(own.prompt) and prompt.startswith(own.completion, len(own.prompt))
 

@@ -79,7 +79,6 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The kind of the value in words, for errors: `a mapping`, `a list`, `a text`, …."""
         names = {dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", type(None): "nothing"}
         return names.get(type(self.value), "a number")
 
@@ -102,7 +101,6 @@ class Node:
         return self.value
 
     def text(self, *words: str) -> str:
-        """Return the value. Raise DialectError if it is not a text, or not one of `words` (if any are given)."""
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
