@@ -277,8 +277,8 @@ async def die_but_first(worker: object, task: str, *, attempt: int, sample: int)
 @asynccontextmanager
 async def open_never(path: str) -> AsyncIterator[None]:
     """What takes for ever; the file says in which process."""
-    note = Path(path)
-    note.with_suffix(".part").write_text(str(os.getpid()))
-    note.with_suffix(".part").rename(note)
+    part = Path(f"{path}.{os.getpid()}")  # one for each of the workers that open at once
+    part.write_text(str(os.getpid()))
+    part.rename(path)
     await trio.sleep_forever()
     yield
