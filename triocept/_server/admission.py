@@ -148,7 +148,6 @@ class Admission:
             self._be_awake_at(now + self.limits.keyless_seconds)
 
     def admit(self, guest: Guest) -> None:
-        """Mark a connection as authenticated, because it has sent a valid key."""
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
 

@@ -186,7 +186,6 @@ class BaseConnection(ABC):
                 await self.stream.aclose()
 
     async def reset(self) -> None:
-        """Close the connection with a TCP reset (RST)."""
         self.gone = True
         with suppress(OSError):  # the socket was closed a moment ago
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
