@@ -62,7 +62,6 @@ def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
 
 
 def is_in(own: BaseException, problem: BaseException) -> bool:
-    """Return True if `problem` is `own`, or one of the causes, contexts or group members of `own`."""
     return any(each is problem for each in chain(own))
 
 
