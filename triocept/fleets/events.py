@@ -208,9 +208,9 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add `event` to the buffer.
+        """Add `event` to the buffer. If the buffer is full, drop and count the event.
 
-        If the buffer is full, or its last item is an `EventsMissed`, only add 1 to the count of this `EventsMissed`.
+        After a dropped event, further events are dropped and counted, too, until the reader gets the `EventsMissed`.
         """
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1

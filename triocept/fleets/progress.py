@@ -103,7 +103,6 @@ class Progress:
                 pass
 
     def take_lines(self) -> list[str]:
-        """Return the summaries that are not yet printed, and remove them from the state."""
         lines, self._lines_due = self._lines_due, []
         return [line for line in lines if line]
 

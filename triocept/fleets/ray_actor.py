@@ -45,18 +45,15 @@ def make_actor_class() -> type[Any]:
             return self.facts()
 
         async def open(self, path: list[str], setup: bytes) -> bytes:
-            """Open the worker's context, in which its calls run; return empty bytes, or a packed `Failure`."""
             from triocept.fleets.ray_bridge import Bridge
 
             self._bridge = Bridge()
             return bytes(await self._bridge.open(path, setup))
 
         async def call(self, number: int, job: bytes) -> bytes:
-            """Return the packed answer of a job, or empty bytes if the job was cancelled."""
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel the call `number`. When the call has ended, the method `call` returns empty bytes for it."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:

@@ -35,7 +35,6 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0,
 
 
 def check_installed() -> None:
-    """Raise ImportError if Ray is not installed. The error's text contains the command that installs Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ImportError("RayEngine needs Ray: pip install 'triocept[ray]'", name="ray")
 

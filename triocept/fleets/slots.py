@@ -52,7 +52,10 @@ class Slot:
 
     @property
     def worker(self) -> FleetWorker:
-        """Worker on which the call has its slot. If this worker was lost, it stays the value until `retake` returns."""
+        """Worker on which the call has its slot.
+
+        If the worker is lost, the value changes only when `retake` returns.
+        """
         assert self._state is not None
         return self._state.worker
 

@@ -87,7 +87,7 @@ class Tally:
 
     @property
     def there(self) -> int:
-        """Number of outcomes of this run and of an earlier run, from which the store already had them."""
+        """Number of outcomes of this run, and of outcomes that the store already had from an earlier run."""
         return self.ended + self.skipped
 
     @property
@@ -126,7 +126,7 @@ class Tally:
                 pass
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds from the map's start until `now`; if the map has ended, until its end."""
+        """Return the seconds from the start of the map until `now` or, if the map has ended, until its end."""
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:

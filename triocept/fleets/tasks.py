@@ -37,7 +37,6 @@ class Begun(Generic[Task]):
         self._results: list[Result[Any, Any]] = []
 
     def next_sample(self) -> int | None:
-        """Return the index of the next sample; None if all samples have already been returned."""
         if self._samples == self._size:
             return None
         self._samples += 1

@@ -206,7 +206,6 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Release the lock. Further calls do nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

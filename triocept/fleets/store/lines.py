@@ -232,7 +232,6 @@ class DoneFile:
             return _decoded(file.readline(), str(self.path))
 
     def close(self) -> None:
-        """Close the file. Further calls do nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -261,7 +260,6 @@ class LostFile:
             self.keys[line.key, line.sample] = line
 
     def append(self, line: LostLine) -> None:
-        """Write a line; raise OSError if it cannot be written."""
         with open(self._path, "ab", buffering=0) as file:
             file.write(b"\n" + _encode(line))
         self.keys[line.key, line.sample] = line
