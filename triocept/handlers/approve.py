@@ -63,8 +63,8 @@ def approve(
             When exceeded: the rollout is stopped.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: the policy returned a value
-            that is not a decision.
+        TypeError, ValueError: an argument is invalid. These errors are also raised while an exchange is answered, if
+            the policy returned a value that is not a decision.
         Exception: the exception that the policy raised while an exchange was answered.
     """
     check_handler(handler)
@@ -76,9 +76,9 @@ def approve(
 
 
 class _Rejections:
-    """Store, for one rollout, of the model's answers in which calls were rejected.
+    """The model's answers, in one rollout, in which tool calls were rejected.
 
-    The key of an entry is the answer that the agent got in place of the model's answer.
+    The key of each of these answers is the answer that the agent got in its place.
     """
 
     def __init__(self) -> None:

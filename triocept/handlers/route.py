@@ -34,7 +34,8 @@ def route(choice: Choice) -> Handler:
     Raises:
         TypeError: a value of `choice` is not a handler.
         ValueError: `choice` is an empty mapping.
-        Refusal: (404) raised while an exchange is answered: no handler matches the model of its request.
+        Refusal: no handler matches the model that the agent requested. This error, with the status 404, is raised while
+            an exchange is answered.
     """
     if callable(choice):
         choose = choice

@@ -281,7 +281,6 @@ class BrokenBodies(BaseFault):
 
 
 def check_failure(status: int, message: str) -> None:
-    """Raise an error if the status or the message of a fault is invalid."""
     check_count("status", status)
     if not 400 <= status <= 599:
         raise ValueError(f"status must be 400 to 599, not {status}")

@@ -92,27 +92,22 @@ class Rendering:
 
     @property
     def streamed(self) -> bool:
-        """True if the agent has requested a streamed answer."""
         return self.request.stream
 
     @property
     def document_headers(self) -> dict[str, str]:
-        """Headers of a response whose body is one JSON document."""
         return JSON_TYPE | self._id
 
     @property
     def stream_headers(self) -> dict[str, str]:
-        """Headers of a response with a stream."""
         kind = self.dialect.stream_type(self.request)
         return {"content-type": kind, "cache-control": "no-cache"} | self._id
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the response: `stream_headers` if the agent has requested a stream, else `document_headers`."""
         return self.stream_headers if self.streamed else self.document_headers
 
     def document(self) -> bytes:
-        """Return the complete answer as a JSON document."""
         return encode_json(self.dialect.render_response(self.response, self.request))
 
     def begin(self, after: int) -> Begun:
@@ -140,7 +135,6 @@ class Rendering:
         return self.whole_stream() if self.streamed else [self.document()]
 
     def half(self) -> bytes:
-        """Return the first half of the answer's JSON document."""
         document = self.document()
         return document[: len(document) // 2]
 

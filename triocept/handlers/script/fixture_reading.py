@@ -29,9 +29,9 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if `document` is a file of aimock.
+    """Return True if `document` is a file of aimock: fixtures, or a configuration.
 
-    The file contains fixtures, or a configuration, for which `read_fixtures` raises an error.
+    For a configuration, `read_fixtures` raises an error.
     """
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))

@@ -22,7 +22,7 @@ class ShadowedRule(ValueError):
 
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
-    """Raise ShadowedRule if one of `rules` (pairs of a name and a rule) can never answer a request.
+    """Check that each of `rules`, which are pairs of a name and a rule, can answer a request.
 
     Raises:
         ShadowedRule: a rule can never answer a request. The error's text names the places of this rule and of the

@@ -16,7 +16,6 @@ def shown(value: object) -> str:
 
 
 def system_text(request: Request) -> str:
-    """Return all system and developer messages of the request, joined by line breaks."""
     return "\n".join([each.text for each in request.messages if each.role in ("system", "developer")])
 
 
