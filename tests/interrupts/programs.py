@@ -1,5 +1,6 @@
 """The programs: each opens endpoints and rollouts, and makes its own calls or starts agents."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -18,8 +19,8 @@ LEAVES = "sleep 700 & setsid sleep 700 & sleep 0.05; exit 0"
 """An agent that ends, and leaves two processes behind; one of them is out of its group."""
 FORKS_LATE = "(sleep 0.0{}; sleep 700 & exit 0) & exit 0"
 """An agent whose background process forks when the agent has ended, and ends."""
-LOOK = 0.0001
-"""Seconds by which a look at each process is slowed: as on a machine with more processes, or more to do."""
+LOOK = 0.004
+"""Seconds by which a look at each young process is slowed: as on a machine with more processes, or more to do."""
 
 
 class Waits:
@@ -115,9 +116,12 @@ async def iterated_agent(scene: Scene) -> None:
 
 
 async def agents_that_fork_late(scene: Scene) -> None:
-    look_at = group._look_at
+    look_at, since = group._look_at, group.birth(os.getpid()) or 0
 
     def slowly(pid: int) -> group.ProcessInfo | None:
+        process = look_at(pid)
+        if process is None or process.born < since:
+            return process
         time.sleep(LOOK)
         return look_at(pid)
 

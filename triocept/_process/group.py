@@ -12,12 +12,14 @@ Rules:
 2. The kernel may give the id of an ended process to a new process. So a signal is sent only if the process with this id
    has the same start time as before.
 3. Ended processes that were not reaped yet (zombies) count as dead.
-4. Without a /proc (macOS), only the processes in the agent's group are found.
+4. A process that started before the agent does not belong to it. So only processes that started later are read.
+5. Without a /proc (macOS), only the processes in the agent's group are found.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -42,6 +44,8 @@ QUIET = 5
 the program lives."""
 PAUSE = 0.05
 """Seconds between two searches."""
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors after which a search has failed: they do not mean that the process that was read has ended."""
 
 
 class ProcessTree:
@@ -76,23 +80,39 @@ class ProcessInfo:
         return self.pid, self.born
 
 
-def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """Return all processes of the system, by id; None if the system has no /proc.
+def read_processes(
+    since: int = 0, births: dict[tuple[str, int], int] | None = None
+) -> dict[int, ProcessInfo] | None:
+    """Return the processes that started at `since` or later, by id; None if the system has no readable /proc.
 
-    Marks are read only for processes that started at `since` or later.
+    To make repeated calls cheap, pass the same dict as `births`. It keeps the start time of each process that was read.
+    A process that is known to have started before `since` is listed, but not read again.
     """
+    births = {} if births is None else births
+    processes = {}
     try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        processes = {process.pid: process for process in map(_look_at, pids) if process is not None}
+        with os.scandir("/proc") as entries:
+            # The kernel gives the entry of each process its own inode number. So if an id in `births` now belongs to
+            # another process, the inode number differs, and the process is read.
+            listed = [(entry.name, entry.inode()) for entry in entries if entry.name.isdigit()]
+        for ended in births.keys() - set(listed):
+            del births[ended]
+        for identity in listed:
+            if births.get(identity, since) >= since:
+                process = _look_at(int(identity[0]))
+                if process is not None:
+                    births[identity] = process.born
+                    if process.born >= since:
+                        processes[process.pid] = process
+        for process in processes.values():
+            if process.alive:
+                environ = b"\0" + _read(f"/proc/{process.pid}/environ")
+                value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
+                process.tokens = frozenset(value.split(b":")) - {b""}
+                process.mark = _read_mark(process.pid)
     except (OSError, ValueError, IndexError):
         return None
-    for process in processes.values():
-        if process.alive and process.born >= since:
-            environ = b"\0" + _read(f"/proc/{process.pid}/environ")
-            value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
-            process.tokens = frozenset(value.split(b":")) - {b""}
-            process.mark = _read_mark(process.pid)
-    return processes or None
+    return processes if births else None
 
 
 def limit_mark(token: str) -> int | None:
@@ -111,8 +131,10 @@ def birth(pid: int) -> int | None:
 
     Return None if the process has ended, or if the system has no /proc.
     """
-    process = _look_at(pid)
-    return None if process is None else process.born
+    with contextlib.suppress(OSError):
+        process = _look_at(pid)
+        return None if process is None else process.born
+    return None
 
 
 def open_handle(pid: int) -> int | None:
@@ -218,8 +240,10 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read() or b""
-    except OSError:  # the process has ended, or belongs to another user
-        return b""
+    except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            raise
+        return b""  # the process has ended, or belongs to another user
 
 
 def _send(process: ProcessInfo, signum: int) -> None:

@@ -398,7 +398,7 @@ class AgentProcess:
         self._kill_group()
         while time.monotonic() < deadline and not self._is_over:
             exited = self._exited.is_set() or _read_returncode(self.pid) is not None
-            self._count(exited, ending.send(signal.SIGKILL, read_processes()))
+            self._count(exited, ending.send(signal.SIGKILL, read_processes(self._agent.born or 0)))
             time.sleep(0.01)
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

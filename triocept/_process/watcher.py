@@ -79,8 +79,12 @@ class Watcher:
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
+        self._starts: dict[str, int] = {}
+        """For each agent that was started, by token: the start time of its first process."""
         self._handed_over = False
         """True if the watcher's process has to end agents that this program could not end."""
+        self._births: dict[tuple[str, int], int] = {}
+        """Start times of the system's processes; see `read_processes`."""
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
         self._look = trio.Lock()
@@ -115,10 +119,12 @@ class Watcher:
         """
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
+        self._starts.setdefault(agent.token.decode(), agent.born or self._since)
         self._tell(line)
 
     def unregister_nowait(self, token: str) -> None:
         """Unregister an agent of which no process lives."""
+        self._starts.pop(token, None)
         if self._agents.pop(token, None) is not None:
             self._tell(b"- %s\n" % token.encode())
 
@@ -127,6 +133,7 @@ class Watcher:
 
         The watcher sends SIGTERM and, 1 s later, SIGKILL.
         """
+        self._starts.pop(token, None)
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
@@ -136,16 +143,21 @@ class Watcher:
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Search for the system's processes, and return them by id; None if the system has no /proc.
+        """Search for processes that an agent may have started, and return them by id.
 
-        The search begins after the call of this method. Cancellation: immediate.
+        Return None if the system has no readable /proc. Processes that are older than all agents are left out. The
+        search begins after the call of this method. Cancellation: immediate.
         """
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:
                 looked = time.monotonic()
                 self._processes = await trio.to_thread.run_sync(
-                    read_processes, self._since, abandon_on_cancel=True, limiter=self._limiter
+                    read_processes,
+                    min(self._starts.values(), default=self._since),
+                    self._births,
+                    abandon_on_cancel=True,
+                    limiter=self._limiter,
                 )
                 self._looked = looked
             return self._processes
