@@ -380,7 +380,7 @@ class Waiting:
 
 @final
 class Share(msgspec.Struct):
-    """The received bytes of one request that are not parsed yet, as a part of `Waiting`."""
+    """The received, unparsed bytes of one request, which `Waiting` counts."""
 
     waiting: Waiting
     rollout: KeyHolder

@@ -192,8 +192,7 @@ class BaseConnection(ABC):
         await trio.aclose_forcefully(self.stream)
 
     @abstractmethod
-    def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late` is True, first send 408, because a request head is incomplete."""
+    def cut(self, *, late: bool = False) -> None: ...
 
 
 @final
@@ -246,7 +245,7 @@ class Wire:
         hung up.
 
         Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed by the server.
 
         Cancellation: nothing is lost."""
 

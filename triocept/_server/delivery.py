@@ -142,7 +142,7 @@ class _HTTPDelivery(ABC):
         self._prepared = None
         if self._raw_begun:
             return self._break_raw()
-        return self._fail(self._unsayable(error))
+        return self._fail(self._unrenderable(error))
 
     @property
     def full(self) -> bool:
@@ -255,7 +255,7 @@ class _HTTPDelivery(ABC):
                 body = outcome.document or _encode(dialect.render_response(outcome.response, request))
             return Reply(200, self._head(), body)
         except Exception as exc:
-            return self._failure_reply(self._unsayable(exc))
+            return self._failure_reply(self._unrenderable(exc))
 
     def _failure_reply(self, failure: Failure) -> Reply:
         subscription = self._subscription
@@ -265,7 +265,7 @@ class _HTTPDelivery(ABC):
 
         return failure_reply(failure, self._dialect, subscription.answer.request_id, take_fault)
 
-    def _unsayable(self, exc: Exception) -> Failure:
+    def _unrenderable(self, exc: Exception) -> Failure:
         """Return the failure that the agent gets in place of an answer that could not be rendered.
 
         There are two possible causes: the dialect cannot express the answer (text completions, for example, cannot

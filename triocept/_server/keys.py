@@ -76,11 +76,11 @@ class Keys:
         self._hidden = self.places | _NOT_READ
 
     def rollout(self, head: Head, rollout_id: str | None) -> RolloutState:
-        """Return the rollout whose API key the request contains. `rollout_id` is the rollout that its path names.
+        """Return the rollout whose API key the request contains. `rollout_id` is the id in the request's path, if any.
 
         Raises:
-            Refusal: 401 if the request has no valid key, keys of two rollouts, or a key in an unusual form for its
-                header. 400 if one header has several keys. 503 if the endpoint is stopping.
+            Refusal: with 401 if the request has no valid key, keys of two rollouts, or a key in an unusual form for its
+                header; with 400 if one header has several keys; with 503 if the endpoint is stopping.
         """
         if (rollout := self._rollout_of_only_key(head, rollout_id)) is not None:
             return rollout
@@ -94,8 +94,9 @@ class Keys:
         """Return the rollout whose state key the request contains.
 
         Raises:
-            Refusal: with the statuses that `rollout` lists. The status is also 401 if the key is the API key of an
-                agent, and 404 if the key's rollout has no state.
+            Refusal: see `rollout`. The status is also 401 if the key is the API key of an agent, and 404 if the rollout
+                of
+                the key has no state.
         """
         keys = self._keys_of_one(head)
         for key in keys:
@@ -229,7 +230,7 @@ class Keys:
 
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]], key_places: Iterable[str]) -> Mapping[str, str]:
-    """Return headers as text, by lower-case name.
+    """Return the values of headers as text. The keys are the names of the headers in lower case.
 
     If a name occurs several times, only the last value counts. The values of a header in `key_places` are joined with a
     comma and a line break, which a single value cannot contain.

@@ -78,7 +78,7 @@ async def serve_mcp(
 
 
 def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSessionManager:
-    """Return an MCP server with the tools of this rollout, for one request."""
+    """Return the session manager of an MCP server with the tools of `rollout`. The manager answers one request."""
     import mcp_types as types
     from mcp.server.lowlevel import Server
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

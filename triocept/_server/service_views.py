@@ -133,7 +133,10 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """Return the messages in `document`, which has the format of a model call. Its other fields are ignored."""
+    """Return the messages in `document`, which has the format of a model call.
+
+    Other fields of `document` are ignored.
+    """
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body must be a JSON object")
     name = dialect.transcript

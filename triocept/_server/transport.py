@@ -21,7 +21,7 @@ STATE_KEY = "triocept.connection"
 READ_BODY = "triocept.read_body"
 """Key in the ASGI scope for the function with which the view reads the body of a request."""
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions that a connection raises if its client has disconnected, or if the connection was closed here."""
+"""Exceptions that a connection raises if its client has disconnected, or if this program has closed the connection."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
