@@ -61,7 +61,10 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Return a decorator that makes a `Block` of a generator function. In errors, `found` follows `with … as`."""
+    """Return a decorator that makes a `Block` of a generator function.
+
+    `found` is the name that error texts show after `with … as`.
+    """
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

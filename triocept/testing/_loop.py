@@ -324,4 +324,4 @@ class Loop:
 
 
 def over() -> RuntimeError:
-    return RuntimeError("the endpoint has ended: use it and its rollouts within its `with` block")
+    return RuntimeError("the endpoint has ended: use the endpoint and its rollouts within its `with` block")
