@@ -141,7 +141,7 @@ class Others:
 def _decided(
     read: dict[str, Policy | Decision], approve: Sequence[str]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each tool in `approve` on which the file itself decides, with the pattern and the decision in the file."""
+    """Yield each tool in `approve` about which the file itself decides, with the file's pattern and decision."""
     for tool in approve:
         matching = [pattern for pattern in (tool, *read) if pattern in read and fnmatchcase(tool, pattern)]
         for pattern in matching:

@@ -165,9 +165,9 @@ def traces_of(
     Args:
         path: the file, or the directory of a store.
         on_damage: function that is called with each error in a file.
-        on_missing: function that is called before the first rollout if some results of a store have no trace file, and
-            after the last rollout if rollouts of results are not in the trace files. Its arguments are the number of
-            these results or rollouts, and a text about them.
+        on_missing: function that is called if a store lacks traces of results. It gets the number of these results or
+            rollouts, and a text. It is called before the first rollout if whole trace files are missing, and after the
+            last rollout if rollouts are missing in the existing files.
         leave_out: function that is called with each rollout that has no result in its store. The rollout is yielded
             only if the function returns False.
         wanted: ids of rollouts. If it is not empty, `on_missing` counts only results with one of these rollouts.

@@ -23,7 +23,7 @@ from .options import is_trace_file
 
 @dataclass(frozen=True)
 class Answers:
-    """An open handler that answers the calls of a rollout, and its function for embeddings."""
+    """An open handler that answers the calls of a rollout, and the function that answers requests for embeddings."""
 
     model: Handler
     embeddings: Embed | None = None

@@ -109,9 +109,9 @@ def said(turn: Turn, *, whole: bool) -> str:
 
 
 def handled(turn: Turn) -> str:
-    """Return the number of decisions of each kind about a turn's tool calls, and of drafts: `2 reject, 1 draft`.
+    """Return the numbers of a turn's decisions about tool calls, by kind, and of its drafts: `2 reject, 1 draft`.
 
-    A draft is an answer that a handler got from another handler, and that the agent did not get, or got changed.
+    A draft is an answer that a handler got from another handler. The agent did not get the draft, or got it changed.
     """
     kinds = Counter(each.kind for each in turn.decisions)
     drafts = [counted(len(turn.drafts), "draft", "drafts")] if turn.drafts else []
