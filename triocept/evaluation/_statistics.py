@@ -108,7 +108,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def estimate_of(values: Values) -> Estimate | None:
-    """Return the mean of the task means; None if there are no values.
+    """Return the mean of the task means, with its interval. Return None if there are no values.
 
     Raises:
         ValueError: a value is not a finite number.

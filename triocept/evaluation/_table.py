@@ -202,7 +202,7 @@ def task_rows(
 ) -> list[tuple[str, ...]]:
     """Return a row of headings, and a row for each of at most `most` tasks.
 
-    A task's row contains its scores `names`, its turns, tokens and cost.
+    The row of a task contains its turns, tokens and cost, and those of its scores that `names` contains.
     """
 
     def scorers_of(name: str) -> list[str]:

@@ -58,7 +58,7 @@ Failure: TypeAlias = tuple[Reason, str]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A task of an evaluation. A field that Inspect's `Sample` also has is named as there."""
+    """A task of an evaluation. Fields that Inspect's `Sample` also has, have the same names as in Inspect."""
 
     id: str
     """Identifier, unique among the tasks of the evaluation."""
@@ -308,7 +308,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     def by_task(self) -> dict[str, list[Sample]]:
         """Return the ended samples of each planned task, by the task's id.
 
-        If no sample of a task has ended, its list is empty.
+        If no sample of a task has ended, the list of this task is empty.
         """
         found: dict[str, list[Sample]] = {task.id: [] for task in self.tasks}
         for sample in self.samples:

@@ -343,7 +343,7 @@ class MissingDirectory:
     _used = False
 
     def check(self) -> None:
-        """Raise NoScore if the scorer has used the directory, even if the scorer caught the first NoScore."""
+        """Raise NoScore if the scorer has used the directory, even if the scorer caught the NoScore of that use."""
         if self._used:
             self._fail()
 
