@@ -87,7 +87,7 @@ class _Rejections:
     def add(self, request: Request, sent: tuple[ResponsePart, ...], said: tuple[Message, ...]) -> None:
         """Store the model's messages `said`, which contain the results of its rejected calls.
 
-        They are found again by `request` and the answer `sent` to the agent.
+        `restore` finds these messages by the answer `sent`, which the agent got to `request` in their place.
         """
         self._known[_place(request.messages, Message("assistant", sent))] = said
 
