@@ -1,4 +1,4 @@
-"""The URLs of a rollout, and the properties of the API dialects that the rollout's endpoint serves."""
+"""Interfaces of the objects that give a rollout its URLs, and the properties of its endpoint's API dialects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reach: TypeAlias = Literal["local", "public"]
 
 
 class SDK(Protocol):
-    """The Python package with a provider's official client: its name, and the names of its client classes."""
+    """The name of the Python package with a provider's official client, and the names of the client's classes."""
 
     @property
     def package(self) -> str: ...

@@ -1,4 +1,4 @@
-"""A running agent: its process, and an iterator over its model calls. The iteration stops when the process ends."""
+"""Run an agent's process, and iterate over the agent's model calls. The iteration stops when the process ends."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def check_agent_options(
 ) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
     """Check the options of an agent, and return its command and options.
 
-    If the option `keep_home` is True, the returned command and `env` differ from those that were passed. `function` is
-    the name of the caller in error texts.
+    If the option `keep_home` is True, the returned command and `env` are changed, so that the agent uses the user's own
+    configuration. `function` is the name of the caller in error texts.
 
     Raise TypeError or ValueError if an option is invalid.
     """

@@ -1,4 +1,4 @@
-"""An answer in progress. One task produces the answer, and the connections of waiting clients read it.
+"""Pass an answer in progress from the task that produces it to the connections that wait for it.
 
 An answer has one producer and one subscription for each connection. Each subscription starts at the beginning of the
 answer. So if an agent re-sends its call while the answer is in progress, the agent reads the same answer.
@@ -43,17 +43,17 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """An increment that consists of several events.
+    """An increment of several events.
 
-    There are three cases: a piece of a provider's stream contains the events; one `send` of a handler has caused them;
-    or they belong to tool calls that were held back until the answer's end.
+    These are the events in one piece of a provider's stream, the events that one `send` of a handler has caused, or the
+    events of tool calls that were held back until the answer's end.
     """
 
     data: bytes | None
     """The provider's own bytes for these events: whole frames in the agent's dialect. If the agent requested a stream,
     its connection sends these bytes unchanged. If None, each connection renders the events."""
     events: tuple[Event, ...]
-    """The events that `data` contains. May be empty."""
+    """The events in `data`. If `data` is None: the events that each connection renders. May be empty."""
 
     @property
     def last(self) -> bool:
@@ -121,7 +121,7 @@ class Delivery(Protocol):
     def write(self, entry: Entry) -> bool:
         """Render an increment.
 
-        Return True if all bytes of the increment are sent. Then the next increment can be rendered.
+        Return True if all bytes of the increment were sent, so that the next increment can be rendered.
 
         Raises:
             DialectError: the connection's dialect cannot express the increment.
@@ -201,7 +201,7 @@ class Answer:
     """Additional response headers, such as a provider's request id and rate limits. They are set before the first
     increment."""
     began_at: float | None = None
-    """Time at which the first increment was put, by trio's clock; None if no increment was put."""
+    """Time, by trio's clock, at which the answer got its first increment; None before that."""
     outcome: Outcome | None = None
     delivered: bool = False
     """True if a connection has written the whole answer."""
@@ -296,8 +296,9 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error because of which the connection could not write the answer. None if no error occurred, or if the client
-    caused the error."""
+    """The error that prevented the connection from writing the answer. None if there was no error, or if the client
+    caused the error.
+    """
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush, so that it takes no increments."""

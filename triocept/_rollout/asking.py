@@ -1,4 +1,4 @@
-"""`Rollout.ask`: model calls that the program sends itself, for example in its tools."""
+"""Send model calls of the program itself (`Rollout.ask`), for example from its tools."""
 
 from __future__ import annotations
 

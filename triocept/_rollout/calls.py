@@ -170,8 +170,9 @@ class Calls:
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """Digests of the content (see `retries.meaning`) of open exchanges, by retry key. A key is added when its
-        exchanges are first compared."""
+        """For each retry key: the open exchanges, grouped by the digests of their content (see `retries.meaning`). A
+        key is added when its exchanges are first compared.
+        """
         self._latest = _Latest()
         self._left = Condition()
 
@@ -302,7 +303,7 @@ class Arrivals:
         """The exception of the service that has failed, if no task takes exchanges because of this failure; otherwise
         None."""
         self.failed: BaseException | None = None
-        """The latest exception of a failed service since a task last began to take exchanges."""
+        """The exception of the service that failed last. None if a task has begun to take exchanges after that."""
         self._failing: set[Service] = set()
         """Failed services that have not yet raised their exception to their caller."""
         self._asked = False
@@ -439,7 +440,7 @@ class Arrivals:
                 self._service = self._take = None
 
     def finish(self) -> None:
-        """Accept no new exchanges. Waiting exchanges, and those being recorded now, can still be taken."""
+        """Accept no new exchanges. Exchanges that are waiting or being recorded can still be taken."""
         self._last = True
         self._lot.unpark_all()
 
@@ -478,8 +479,7 @@ class _Ended(msgspec.Struct, eq=False):
 
     retry_key: Hashable
     request: Request
-    """The request as in the recorded turn, whose object is used to save memory. Parts of this request may be
-    redacted."""
+    """The request of the recorded turn. The same object is used here, to save memory. Parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
     """The answer of the exchange. None if the exchange was not answered."""

@@ -1,4 +1,4 @@
-"""Rollouts that are opened within another rollout (children), and the order in which children and their parent end."""
+"""Open rollouts within another rollout, as its children, and end each child no later than its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The children of one rollout: those that are open, and those that are being opened now.
+    """The children of one rollout that are open or are being opened.
 
     Each child ends when its parent ends, or earlier.
     """
@@ -46,10 +46,12 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Enter `opened`, which opens the rollout `child`; exit it when the child's body or the parent ends.
+        """Enter the context manager `opened`, which opens the rollout `child`.
+
+        Exit it when the body of the child's `async with` block ends, or when the parent ends.
 
         Raises:
-            RolloutClosed: the parent ended before the child's `async with` block.
+            RolloutClosed: the parent ended before the child's block had ended.
         """
         self.check_open()
         parent = self._rollout
@@ -93,7 +95,7 @@ class Children:
     async def close(self) -> None:
         """Close all children, because their parent closes.
 
-        Do not wait until the bodies of their `async with` blocks have ended.
+        The bodies of the children's `async with` blocks may still run after that.
         """
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):

@@ -47,7 +47,10 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """Return a recorder that passes each record to the collectors' recorders and to `own`, the rollout's own."""
+        """Return a recorder that passes records to the recorders of the collectors, then to the rollout's recorder `own`.
+
+        Return None if there is no recorder.
+        """
         recorders = [*self._recorders(), *([] if own is None else [own])]
         return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 

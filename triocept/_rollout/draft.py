@@ -423,9 +423,9 @@ async def _follow(subscription: Subscription, reader: _Reader) -> None:
 async def _answer(
     handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange, draft: OpenDraft
 ) -> None:
-    """Run the inner handler. Store its exception in `draft`.
+    """Run the inner handler, and store its exception in `draft`.
 
-    The task that reads the draft gets the exception from there, and raises it.
+    The task that reads the draft raises this exception.
     """
     inner = core_of(exchange)
     try:

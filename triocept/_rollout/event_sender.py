@@ -1,4 +1,4 @@
-"""The events of one rollout, and the program's function `on_event`, which receives these events.
+"""Create the events of one rollout, and pass them to the program's function `on_event`.
 
 Rules:
 

@@ -523,7 +523,7 @@ class ExchangeState:
                 return event
 
     def complete(self, response: Response) -> Response:
-        """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
+        """Return `response` with its missing values: ids, the model's name, and an estimate of the token usage.
 
         The id of the returned response is the id that the agent has already received. If the agent has received no id
         yet, the id is that of `response` or, if that is empty, a new id.

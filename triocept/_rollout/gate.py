@@ -224,9 +224,9 @@ class GateState:
         self._early = [known for known in self._early if known.at >= began]
 
     def _is_early(self, known: _Call, call: ToolCall) -> bool:
-        """Return True if `known` and `call`, a call of the model's answer, are the same call.
+        """Return True if `call`, a call of the model's answer, is the call that the gate has already stored as `known`.
 
-        The gate added `known` before the answer was complete, because of a decision or a question.
+        The gate stores a call before the answer is complete if the gate gets a decision or a question about the call.
 
         If the model has used the id of `call` several times, the tool and the arguments must be equal, too.
         """
@@ -428,9 +428,11 @@ class GateState:
         """Return the call in `_open` to which `result`, a tool result in the agent's messages, belongs.
 
         `call` is the tool call to which the agent's messages assign this result; None if they contain no such call.
+        `ids` are the ids of the tool calls in the agent's messages.
 
         If the model has never used the result's id, the agent has changed the id. In this case, and if the model has
-        used the id several times, return a call only if the result comes after the model's last message (`latest`).
+        used the id several times, return a call only if `latest` is True: the result comes after the model's last
+        message.
         """
         uses = self._ids[result.id]
         if uses != 1 and not latest:

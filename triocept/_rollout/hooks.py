@@ -1,6 +1,6 @@
 """The JSON formats in which agents' hooks send questions to the gate, and get its answers.
 
-The neutral format is for agents and programs that have no own format::
+The neutral format is for agents and programs that have no format of their own::
 
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1"}
     answer              {"decision": "allow"}, {"decision": "allow", "arguments": {…}} or

@@ -1,4 +1,4 @@
-"""Log mistakes in a script or a handler that raise no error."""
+"""Log mistakes in scripts and handlers. These mistakes raise no error."""
 
 from __future__ import annotations
 

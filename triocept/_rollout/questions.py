@@ -1,4 +1,4 @@
-"""Tool calls that wait until a person decides about them on the endpoint's web page.
+"""Let a person decide about tool calls on the endpoint's web page. Each call waits for this decision.
 
 Rules:
 

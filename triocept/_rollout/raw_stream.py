@@ -1,4 +1,4 @@
-"""Answers that consist of raw bytes, sent piece by piece. Each piece is sent before the next piece is produced.
+"""Send an answer of raw bytes piece by piece. Each piece is sent before the next piece is produced.
 
 Rules:
 

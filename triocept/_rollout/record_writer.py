@@ -96,7 +96,7 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until the recording of all entries that has already begun is finished."""
+        """Wait until the entries that are being recorded now are recorded."""
         async with self._lock:
             pass
 
@@ -226,7 +226,7 @@ class RecordWriter:
         raise error  # outside of the `except` block, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
-        """Return the first exception with the same type and text as `exc`.
+        """Return the first exception of the recorder that had the same type and text as `exc`.
 
         If `exc` is a group, return a group in which each exception is replaced in this way.
         """

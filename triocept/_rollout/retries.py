@@ -66,7 +66,7 @@ class Alike:
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
         self._lost: dict[ExchangeState, None] = {}
-        """Exchanges whose answer a connection no longer waits for, because it was closed."""
+        """Exchanges whose answer a connection no longer waits for, because the connection was closed."""
         self._unread: dict[ExchangeState, None] = dict.fromkeys(exchanges)
         self._unread_lost: dict[ExchangeState, None] = {}
         self._meanings: dict[ExchangeState, bytes] = {}

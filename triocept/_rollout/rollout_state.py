@@ -253,7 +253,7 @@ class RolloutState:
     def agents_own(self) -> RolloutState:
         """The rollout of the agent, which is this rollout itself.
 
-        For the exchange of a draft, `_DraftHome` replaces the rollout; it returns the agent's rollout here.
+        `_DraftHome` replaces the rollout for the exchange of a draft. There, this attribute is the agent's rollout.
         """
         return self
 

@@ -1,4 +1,4 @@
-"""Service calls, such as calls of tools: each call runs in its own task, in the nursery of its rollout.
+"""Run service calls, such as calls of tools. Each call runs in its own task, in the nursery of its rollout.
 
 Rules:
 
