@@ -1,4 +1,4 @@
-"""The output of an agent, and the result of its run.
+"""Read the output of an agent, and make the result of its run.
 
 The start and the end of each output stream are kept in memory. Together they take at most twice `output_limit`. Files
 and terminals get all output.

@@ -47,7 +47,7 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """Return a recorder that passes records to the recorders of the collectors, then to the rollout's recorder `own`.
+        """Return a recorder that passes records to the collectors' recorders, then to the rollout's own recorder `own`.
 
         Return None if there is no recorder.
         """

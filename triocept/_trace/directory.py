@@ -1,4 +1,4 @@
-"""A directory of traces with one file for each rollout, and claims by which each file is given to only one process.
+"""Write a directory of traces with one file for each rollout, and let only one process claim each file.
 
 =============================  ======================================================================
 path                           content

@@ -1,6 +1,6 @@
-"""The lengths and times of the pieces of a streamed answer.
+"""Record the lengths and times of the pieces of a streamed answer.
 
-These values are recorded only with `record_increments=True`.
+They are recorded only with `record_increments=True`.
 """
 
 from __future__ import annotations

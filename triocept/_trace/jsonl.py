@@ -1,4 +1,4 @@
-"""The class `JSONLRecorder`, which writes trace files. The module `lines` describes their format."""
+"""Write trace files (`JSONLRecorder`). The module `lines` describes the format of these files."""
 
 from __future__ import annotations
 

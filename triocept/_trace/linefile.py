@@ -1,4 +1,4 @@
-"""A file to which several programs append whole lines.
+"""Append whole lines to a file to which other programs append lines, too.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""The tokens of one call, as the inference engine returned them. Trainers read these tokens.
+"""Store the tokens of one call, as the inference engine returned them. Trainers read these tokens.
 
 Rules:
 

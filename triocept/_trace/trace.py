@@ -1,4 +1,4 @@
-"""The recorded turns of one rollout."""
+"""Hold the recorded turns of one rollout, and derive conversations, relations and threads from them."""
 
 from __future__ import annotations
 

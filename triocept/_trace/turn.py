@@ -1,4 +1,4 @@
-"""The frozen records of settled exchanges, and of calls to host services."""
+"""Define the frozen records of settled exchanges, and of calls to host services."""
 
 from __future__ import annotations
 

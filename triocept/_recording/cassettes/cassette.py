@@ -1,4 +1,4 @@
-"""Cassettes: files with recorded calls to a real model and their outcomes. Later calls are answered from them.
+"""Record calls to a real model in a file (a cassette), and answer later calls from this file.
 
 Rules:
 

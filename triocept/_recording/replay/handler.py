@@ -1,4 +1,4 @@
-"""A replay: a recorded trace answers the calls of live agents, without a model.
+"""Answer the calls of live agents with the answers in a recorded trace, without a model.
 
 Rules:
 

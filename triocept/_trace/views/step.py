@@ -1,4 +1,4 @@
-"""A model call with the data that a trainer needs: tokens, delivery, gaps.
+"""Return the model calls of a trace with the data that a trainer needs: tokens, delivery and gaps.
 
 Delivery:
 
