@@ -91,8 +91,8 @@ class Endpoint:
     ) -> None:
         self._view: ViewApp | None = None
         self.id: str = f"e_{token_hex(8)}"
-        """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. It is not
-        secret."""
+        """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. The
+        identifier is not secret."""
         self.host: str = str(listener.socket.getsockname()[0])
         """The address that the listening socket is bound to."""
         self.port: int = listener.socket.getsockname()[1]
@@ -121,8 +121,8 @@ class Endpoint:
     def public_url(self) -> str:
         """URL under which agents on other machines reach the endpoint.
 
-        With a tunnel, this is the tunnel's URL. Without a tunnel, it consists of the port and the name `advertise`, or
-        of the port and a bound address that other machines can reach.
+        With a tunnel, this is the tunnel's URL. Without a tunnel, the URL consists of the port and the name
+        `advertise`, or of the port and a bound address that other machines can reach.
 
         Raises:
             TunnelError: the endpoint has no public URL. This error is also raised while the tunnel is down and is being
@@ -232,12 +232,12 @@ class Endpoint:
                 not receive its answer. `join` (default): the repeated call gets the answer of the first call, and no
                 turn is added. `new`: the repeated call becomes a separate exchange.
             on_fault: effect of an exception of the handler on the rollout. `cancel` (default): the body is cancelled
-                immediately. `stay`: the body continues; `rollout.faults` contains the exception immediately, and it is
-                raised when the body has ended. In both cases, all waiting and later calls get a 500 until the body has
-                ended, and the handler is not called again.
+                immediately. `stay`: the body continues; `rollout.faults` contains the exception immediately, and the
+                exception is raised when the body has ended. In both cases, all waiting and later calls get a 500 until
+                the body has ended, and the handler is not called again.
             concurrency: maximum exchanges that the handler answers at the same time. None means no limit.
             recorder: the recorder that receives the turns. None means the endpoint's recorder. The rollout opens the
-                recorder, but does not close it, because other rollouts may share it.
+                recorder, but does not close it, because other rollouts could share the recorder.
             tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
                 (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
             user: a simulated user that answers `POST …/user`. None means no user.
@@ -257,8 +257,8 @@ class Endpoint:
                 endpoint's redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. These values are written to the trace and
                 to its file.
-            record_increments: True if each turn contains the pieces of its answer with their times (`turn.increments`),
-                so that a replay can stream the answer at the same pace. None means the endpoint's setting.
+            record_increments: True if each turn contains the pieces of its answer with their times (`turn.increments`).
+                A replay can then stream the answer at the same pace. None means the endpoint's setting.
             record_wire: True if each turn contains its HTTP traffic (`turn.wire`): URL, headers without keys, and
                 bodies of up to 8 MiB each. An agent sends its whole conversation with every call, so each call adds the
                 whole conversation to the file. None means the endpoint's setting.
@@ -332,17 +332,19 @@ async def serve_endpoint(
             removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
             read.
-        grace: seconds for which open connections may continue when the endpoint ends, before they are aborted.
+        grace: seconds for which open connections may continue when the endpoint ends. After that, the connections are
+            aborted.
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
         advertise: a name or address under which other machines reach this machine. The `public_url` consists of this
             name and the port. triocept does not check that the name leads to this machine.
         tunnel: a tunnel that makes the port reachable from other machines. The tunnel is opened and checked before the
             body begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
-        tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
-            counts as up while it is open.
-        on_lost_url: effect on a rollout whose agent got a public URL (`reach="public"`) that is lost for good, because
-            the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise`: the rollout's body is cancelled
-            with `TunnelError`. `move`: the rollout continues; its `base_url` and `environ` then contain the new URL.
+        tunnel_health: settings for watching the tunnel. If None, no probes are sent through the tunnel's URL, and the
+            tunnel counts as up while it is open.
+        on_lost_url: effect on a rollout whose agent got a public URL (`reach="public"`) that is lost for good. A URL is
+            lost when the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise`: the rollout's body is
+            cancelled with `TunnelError`. `move`: the rollout continues; its `base_url` and `environ` then contain the
+            new URL.
         limits: resource limits of the endpoint, such as maximum connections, seconds and bytes. Each limit has a
             default.
         dialects: further dialects, in addition to those of triocept and of installed packages. Installed packages
@@ -520,8 +522,8 @@ class EndpointOptions(TypedDict, total=False):
     port: int
     """Port to listen on. Default: 0, which means that the kernel chooses a free port."""
     recorder: Recorder | None
-    """Recorder of every turn of every rollout. It is closed when the endpoint ends. If None, only the traces in memory
-    contain the turns."""
+    """Recorder of every turn of every rollout. The recorder is closed when the endpoint ends. If None, only the traces
+    in memory contain the turns."""
     redact: Redaction | None
     """Redaction that removes texts from all records, in addition to keys. If None, only keys are removed."""
     max_body: int

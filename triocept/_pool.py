@@ -40,7 +40,7 @@ from .errors import EndpointCrashed
 log = logging.getLogger("triocept.pool")
 
 OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]
-"""A function that opens an endpoint: `serve_endpoint`, or a `functools.partial` of it."""
+"""A function that opens an endpoint: `serve_endpoint`, or a `functools.partial` of `serve_endpoint`."""
 OnLostEndpoint: TypeAlias = Literal["raise", "move"]
 
 PER_ENDPOINT = 32
@@ -89,7 +89,7 @@ class Pool:
         """The error of the last failed start of an endpoint; None after a successful start."""
         self._changed = trio.Event()
         self._scopes: set[trio.CancelScope] = set()
-        """Cancel scopes of the tasks that run endpoints; only the end of `serve_pool` cancels them."""
+        """Cancel scopes of the tasks that run endpoints. Only the end of `serve_pool` cancels these scopes."""
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
@@ -349,7 +349,7 @@ class _Assignment:
         """State of the rollout; None until it is created. There is no checkpoint between the assignment and the
         creation."""
         self.scope = trio.CancelScope()
-        """Cancel scope around the whole rollout. It is cancelled only while the rollout is being opened."""
+        """Cancel scope around the whole rollout. The scope is cancelled only while the rollout is being opened."""
         self.error: BaseException | None = None
         """The error because of which `scope` was cancelled."""
         member.add(self)
@@ -370,7 +370,7 @@ class _Assignment:
             self.fail(exc)
 
     def depart(self) -> None:
-        """Detach the rollout from its endpoint, which has died, until it can be moved to another endpoint."""
+        """Detach the rollout from its endpoint, which has died, until the rollout can be moved to another endpoint."""
         if self.rollout is not None:
             self.rollout.depart()
 
@@ -422,8 +422,8 @@ async def serve_pool(
             stays open. With `math.inf`, no endpoint is closed.
         on_lost_endpoint: effect on the rollouts of an endpoint that dies. `raise`: the body of each rollout is
             cancelled with `EndpointCrashed`. `move`: the rollouts, with their keys and traces, are moved to another
-            endpoint; their `environ` and `base_url` then contain the new URL. Running agents are ended, because they
-            have the old URL.
+            endpoint; their `environ` and `base_url` then contain the new URL. Running agents are ended, because these
+            agents have the old URL.
         recorder: the recorder that receives every turn of every rollout. The pool closes the recorder when the pool
             ends.
         redact: as in `serve_endpoint`.

@@ -193,17 +193,19 @@ class LimitReached(Refusal):
 class UpstreamError(TrioceptError):
     """A failure of the provider of a forwarded exchange. The agent gets the status and the message.
 
+    The exception's text also contains `upstream` and `rollout`.
+
     Attributes:
-        message: the provider's message, or a description of the fault in its answer. The agent receives this text.
+        message: the provider's message, or a description of the fault in the provider's answer. The agent receives this
+            text.
         status: the provider's HTTP status, 502 if the provider sent no status, or 504 after a timeout.
         body: the provider's body, as text.
-        headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names
-            in lower case.
+        headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names in
+            lower case.
         code: the provider's own error code or type. None if the provider sent no code.
         dialect: the dialect of `body` and `code`; empty if the body is not a document of a dialect.
-        upstream: the name of the upstream; empty if no upstream was involved. The exception's text contains it.
-        rollout: the id of the rollout that sent the call; empty if no rollout was involved. The exception's text
-            contains it.
+        upstream: the name of the upstream; empty if no upstream was involved.
+        rollout: the id of the rollout that sent the call; empty if no rollout was involved.
     """
 
     def __init__(

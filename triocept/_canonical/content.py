@@ -3,7 +3,7 @@
 Rules:
 
 1. The content of a message is a tuple of parts, in the order in which the parts came.
-2. The arguments of a tool call are the exact text that the model wrote, even if it is not valid JSON;
+2. The arguments of a tool call are the exact text that the model wrote, even if the text is not valid JSON;
    `ToolCall.parsed()` decodes the text.
 3. Only the provider that made an opaque blob (a signature, encrypted reasoning) can read the blob. triocept passes the
    blob on unchanged.
@@ -135,7 +135,7 @@ class RefusalText(_Part, frozen=True, gc=False):
 class Opaque(_Part, frozen=True, gc=False):
     """A part of a kind that exists in only one dialect.
 
-    The part keeps its JSON unchanged. It is written only in requests and answers of that dialect.
+    The part keeps its JSON unchanged. The part is written only in requests and answers of that dialect.
     """
 
     dialect: str
@@ -165,7 +165,7 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | T
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
 
-    A function that takes messages accepts a str as the content: it converts the str to one `Text` part.
+    A function that takes messages accepts a str as the content, and converts the str to one `Text` part.
     """
 
     role: Role

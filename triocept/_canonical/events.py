@@ -155,10 +155,6 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response that the events added so far describe.
-
-        Before the terminal event is added, the response has no stop reason.
-        """
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(

@@ -8,21 +8,22 @@ except `RETRY`:
 * The role `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line are
   ignored.
 * Adjacent texts are joined, because Google's SDK sends each increment back as a separate part.
-* The ids of calls are ignored, because some SDKs drop them or generate new ids. Calls and results are paired by order.
+* The ids of calls are ignored, because some SDKs drop the ids or generate new ids. Calls and results are paired by
+  order.
 * Arguments are compared as JSON values, because agents encode the arguments again, and may write whole numbers as
   floats.
-* Cache marks (Anthropic's `cache_control`), even on nested blocks, are ignored, because agents move them.
+* Cache marks (Anthropic's `cache_control`), even on nested blocks, are ignored, because agents move these marks.
 * Media are compared by the hash of their data, or by their URL. The result of a failed tool call never equals the
   result of a successful call.
 
 The rules:
 
 * `THREAD` (`message_key`): compares messages to find the conversation that a call belongs to.
-* `REPLAY`: compares the calls of a run with those of its replay. Tool results are ignored (`Normal` adds them on
-  request), and so are the members of a block that differ from run to run.
-* `CASSETTE`: compares the calls of an application with those of its cassette. `CASSETTE` differs from `REPLAY`: tool
-  results are compared (JSON results as values), the free text of a call is compared, too, and members that differ from
-  run to run are removed at any depth.
+* `REPLAY`: compares the calls of a run with the calls of its replay. Tool results are ignored (`Normal` adds them on
+  request). Members of a block that differ from run to run are ignored, too.
+* `CASSETTE`: compares the calls of an application with the calls of its cassette. `CASSETTE` differs from `REPLAY`:
+  tool results are compared (JSON results as values), and so is the free text of a call. Members that differ from run to
+  run are removed at any depth.
 * `RETRY` (`exact_message`): compares a call with its retry. Only cache marks are ignored.
 """
 
@@ -46,7 +47,7 @@ _LEVELS = 8
 """Maximum depth of nested blocks at which cache marks are searched. No dialect nests blocks so deeply."""
 _DEEP = 250
 """Maximum depth of arguments that are compared as JSON values. Deeper arguments are compared as text, because not every
-encoder can write them."""
+encoder can write deeply nested values."""
 _RUN_MEMBERS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status"})
 """Names of members of a block whose values differ from run to run."""
 _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
@@ -110,7 +111,6 @@ def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
-    """Return the forms, but join adjacent texts into one text, with `between` between any two of them."""
     found: list[list[Json]] = []
     for kind, group in groupby(forms, key=lambda form: form[0]):
         same = list(group)
@@ -163,7 +163,7 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without its own cache marks and without those of its nested blocks.
+    """Return a block without its own cache marks and without the cache marks of its nested blocks.
 
     Nested blocks are in the `content` of a search result, and in the `source` of some documents.
     """

@@ -25,7 +25,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 @final
 class FrozenDict(dict[str, Json]):
-    """A read-only dict: each method that would change it raises a TypeError."""
+    """A read-only dict: each method that would change the dict raises a TypeError."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Json]):
 
 @final
 class FrozenList(list[Json]):
-    """A read-only list: each method that would change it raises a TypeError."""
+    """A read-only list: each method that would change the list raises a TypeError."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Check the answers that a program passes, and replace surrogates in them, which UTF-8 cannot encode.
+"""Check the answers that a program passes. Replace surrogates in the answers, because UTF-8 cannot encode surrogates.
 
 Rules:
 
@@ -8,8 +8,7 @@ Rules:
 2. Surrogates are replaced here, so that the turn, the bytes for the agent and the trace's file contain the same text;
    see `_util/unicode`.
 3. The check of an answer only reads each text and number, without a copy. Values that are not part of an answer (notes,
-   metadata, results of tools) are encoded and decoded again, so that the value in memory equals the value in a trace's
-   file.
+   metadata, results of tools) are encoded and decoded again. So the value in memory equals the value in a trace's file.
 """
 
 from __future__ import annotations
@@ -174,7 +173,7 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
 
 
 def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
-    """Return a copy of the argument `metadata` of `open_rollout`. Later changes to the original do not affect it.
+    """Return a copy of the argument `metadata` of `open_rollout`. Later changes to the original do not affect the copy.
 
     Args:
         metadata: a mapping of names to JSON, or None.
@@ -218,7 +217,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return `value` without surrogates. If it contains no surrogate, return the same object.
+    """Return `value` without surrogates. If `value` contains no surrogate, return the same object.
 
     Raise the errors of the JSON encoder.
     """

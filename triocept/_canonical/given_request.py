@@ -1,4 +1,4 @@
-"""Check the requests and messages that a program passes, and replace surrogates, which UTF-8 cannot encode.
+"""Check the requests and messages that a program passes. Replace surrogates, because UTF-8 cannot encode them.
 
 Rules:
 
@@ -70,7 +70,6 @@ def given_messages(what: str, given: object) -> tuple[Message, ...]:
 
 
 def check_sampling(name: str, sampling: Sampling) -> None:
-    """Raise the same errors as `given_request` if a field of `sampling` has an invalid value."""
     _check_types(name, sampling)
     _check_finite(name, sampling)
 
@@ -131,7 +130,6 @@ def _check_types(place: str, noun: T) -> None:
 
 
 def _check_finite(place: str, sampling: Sampling) -> None:
-    """Raise an error if a number in `sampling` is infinite. JSON has no infinity, so null would be sent."""
-    for name in _FINITE:
+    for name in _FINITE:  # JSON has no infinity: the encoder would write null
         if (number := getattr(sampling, name)) is not None:
             check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))

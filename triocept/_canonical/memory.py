@@ -7,14 +7,14 @@ object (`MessageTable`). So the time and memory of a turn depend only on its new
 
 Rules of the table:
 
-1. Messages are equal only if they are equal to the last byte, so that no information is lost when one object replaces
+1. Messages count as equal only if all their bytes are equal. So no information is lost when one object replaces
    several.
 2. A conversation is first compared with the newest conversation, message by message; identical objects are equal. Each
    message that differs is then looked up among the messages with the same glance (a key that is made quickly from a
    part of the message).
 3. Long texts are not hashed as a whole, so a new message takes hardly more time than a known message.
 4. Up to `_CROWD` messages with the same glance are compared one by one; further messages are found by a hash of their
-   whole content. So the time of a call is proportional to its size, whatever an agent sends.
+   whole content. So the time of a call is proportional to the size of the call, whatever an agent sends.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """Kept messages, by the hash of their glance (see `_glance`). The glance itself is not used as the key: it
-        would take half as much memory as a message of a few lines."""
+        """Kept messages, by the hash of their glance (see `_glance`). The glance itself is not used as the key, because
+        the glance takes half as much memory as a message of a few lines."""
         self.given_form: dict[int, Message] = {}
         """For each message that is kept in another form than received: the received message. The dict's key is the
         Python `id` of the kept message."""
@@ -219,7 +219,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """Return the kept message that equals `message`. If no kept message is equal, keep `message`, and return it."""
+        """Return the kept message that equals `message`. If no kept message is equal, keep and return `message`."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
@@ -290,9 +290,9 @@ def _is_written_as(new: Json, old: Json) -> bool:
 
 
 def equal_messages(one: Message, other: Message) -> bool:
-    """Return True if two messages are equal to the last byte.
+    """Return True if two messages are equal and also have the same JSON encoding.
 
-    In Python, 1 equals True; in JSON, it does not.
+    The encodings are compared because 1 equals True in Python, but not in JSON.
     """
     plain = one.extra is None and all(type(part) is Text and part.extra is None for part in one.content)
     return one == other and (plain or _as_json(one) == _as_json(other))  # `==` is exact for plain text

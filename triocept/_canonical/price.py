@@ -55,7 +55,7 @@ def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None
     Args:
         prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name has priority
             over patterns. If several patterns match, the first of them is used.
-        models: the names of the model, in the order in which they are looked up.
+        models: the names of one model, in the order in which the names are looked up.
     """
     for model in models:
         if model in prices:

@@ -106,8 +106,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stream: bool = False
     """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """True if a streamed answer contains the usage. In chat completions, an answer contains the usage only if the agent
-    requests it."""
+    """True if a streamed answer contains the usage. In chat completions, a streamed answer contains the usage only if
+    the agent requests the usage."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None
@@ -138,8 +138,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def user_text(self) -> str:
         """The text of the newest user message that has text; empty if no user message has text.
 
-        Messages that have only tool results are skipped. (`last` is different: it may be a system message, because
-        Claude Code sends a system message after the user's message.)
+        Messages that have only tool results are skipped. (The property `last` is different. Its message may be a system
+        message, because Claude Code sends a system message after the user's message.)
         """
         for message in reversed(self.messages):
             if message.role == "user" and any(isinstance(part, Text) for part in message.content):

@@ -1,37 +1,40 @@
 """Decode only the new part of a request body that repeats an earlier body.
 
 An agent sends its whole conversation with every call. Each call repeats all items byte for byte, or all except at most
-the last three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end
-position of each item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes
-that do not belong to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which
-compares items with earlier items, compares only pointers.
+the last three (Claude Code moves its cache mark). So the latest body of each conversation is kept. A body has one long
+list (`messages`, `input` or `contents`). The end position of each item of this list is kept, too. Of the next body,
+only the bytes that do not belong to a repeated item are decoded. The repeated items are the same objects as before, so
+`memory`, which compares items with earlier items, compares only pointers.
 
 Rules:
 
 1. The document equals what a plain decode of the body returns, for any bytes. In any doubt the functions return None,
    and the caller decodes the whole body, which also raises the errors.
-2. Two bodies with the same first bytes are in the same state of the JSON grammar behind these bytes. So an item that
-   ends within the common bytes is an item of the new body, too, if a comma or the list's end follows in the new body.
-   Removing such items, each with its comma, leaves a body whose other fields, and further items, are unchanged.
-3. The list must be the value of the field: with `]}` after them, the bytes before its first item are an object whose
-   last field is the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of
-   other characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
+2. Two bodies with the same first bytes are in the same state of the JSON grammar behind these bytes. An item may end
+   within these common bytes. If a comma or the list's end then follows in the new body, the item is an item of the new
+   body, too. Removing such items, each with its comma, leaves a body whose other fields, and further items, are
+   unchanged.
+3. The list must be the value of the field. This is checked as follows: the bytes before the first item, followed by
+   `]}`, must be an object whose last field is the empty list. No later field may have the same name, in whatever form
+   JSON writes the name. A name of other characters than ASCII letters and `_` has too many forms, so such a list is
+   always decoded whole.
 4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
    list are common to both bodies. All new bytes of the list must be items, with a comma between any two. This also
    holds if no item is repeated: an agent that has compacted its conversation sends the same tools again. If the bytes
-   behind the list differ, a long field whose own bytes are equal is not decoded again (Codex changes a short field with
-   every call, and repeats its tools). The lengths of the fields must add up to the length of the body: then no field
-   is repeated, so that every value is either known or decoded.
+   behind the list differ, a long field whose own bytes are equal is not decoded again. (Codex changes a short field
+   with every call, and repeats its tools.) The lengths of the fields must add up to the length of the body. Then no
+   field is repeated, so every value is either known or decoded.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
-6. The documents of several calls contain the same items, and each document has its own list. No code changes an item: a
-   program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in an item
+6. The documents of several calls contain the same items, and each document has its own list. No code changes an item. A
+   program gets a copy of the document (`Exchange.raw`). A request contains read-only copies of the JSON in an item
    (`frozen`). Other fields that several documents share are read-only.
 7. While the body of a call is parsed, the conversation that the call continues is not among the kept conversations. So
    no two calls, which may be parsed in threads, use one `Memory` at a time.
 8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
-   at most `MOST_BYTES`. When exceeded: the conversation that was unused for longest is dropped, with everything that it
-   contains.
-9. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
+   at most `MOST_BYTES`. When exceeded: the conversation that was unused for the longest time is dropped, with
+   everything in the conversation.
+9. The work of one step is limited. The limits apply to the bytes and items that are decoded, and to the lists and
+   objects in these items.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ ENABLED = True
 """If False, every body is decoded as a whole. Only tests and benchmarks set this value. The parsed requests must be the
 same with both values."""
 LEAST = 8 * 1024
-"""Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
+"""Minimum bytes of a body that is kept. Decoding a smaller body takes less time than comparing it."""
 LEAST_FIELD = 1024
 """Minimum bytes of a field that is kept in addition to the list, so that the field is not decoded again. Shorter
 fields are always decoded."""
@@ -74,8 +77,8 @@ MOST_BYTES = 512 * 1024 * 1024
 """Maximum bytes of all kept conversations of the process, as estimated by `_size`."""
 _CONVERSATIONS = 4
 _REWRITTEN = 3
-"""Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, it begins
-another conversation, and the earlier conversation is kept, too."""
+"""Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, the body
+begins another conversation, and the earlier conversation is kept, too."""
 _RARELY = 8
 """Number of consecutive bodies that repeat no item after which only every eighth body is kept."""
 _PIECE = 64 * 1024
@@ -97,8 +100,8 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Conversation:
     """A conversation up to its latest body.
 
-    Only the content of `memory` and the positions (`start`, `ends`) change later: the positions are computed when they
-    are first needed.
+    Only the content of `memory` and the positions (`start`, `ends`) change later: the positions are computed when the
+    positions are first needed.
 
     Args:
         body: the body.
@@ -110,10 +113,10 @@ class Conversation:
             number of bytes of all items.
         start: position of the first item; 0 if the position is not known yet.
         ends: end position of each item.
-        rest: the read-only document, with None in place of the list. None if the document is not known; empty if it is
-            too large.
-        long: for each other field of at least `LEAST_FIELD` bytes, by its name: its JSON and its value. They are from
-            the latest body whose end (the bytes after the list) differed from the end of the previous body.
+        rest: the read-only document, with None in place of the list. None if the document is not known; empty if the
+            document is too large.
+        long: for each other field of at least `LEAST_FIELD` bytes, by its name: its JSON and its value. JSON and value
+            come from the latest body whose end (the bytes after the list) differed from the end of the previous body.
     """
 
     __slots__ = (

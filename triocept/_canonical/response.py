@@ -47,7 +47,8 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_reason: StopReason | None = None
     """The stop reason. None means `tool_use` if the content has a tool call, else `end`."""
     stop_sequence: str | None = None
-    """The stop string that ended the answer, if the provider sends it."""
+    """The stop string that ended the answer. None if no stop string ended the answer, or if the provider does not send
+    it."""
     usage: Usage | None = None
     """The token counts; None if unknown. If the usage is None, an agent that requires token counts gets an estimate,
     and the turn marks the counts as estimated."""
@@ -106,8 +107,8 @@ def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
     If `stop` is None, `tool_use` or `end`, the result is `tool_use` if `calls` is True (the answer has tool calls), and
     `end` otherwise. Any other reason is returned unchanged.
 
-    This is needed because some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call
-    of a named tool choice, and other servers send "tool_calls" without a call.
+    Some servers send a stop reason that contradicts the answer. vLLM sends "stop" with the call of a named tool choice,
+    and other servers send "tool_calls" without a call.
     """
     if stop is None or stop in ("end", "tool_use"):
         return "tool_use" if calls else "end"

@@ -35,12 +35,11 @@ class Estimator:
     def __init__(self) -> None:
         self.needed: bool = False
         """True after the first estimate for an answer without usage. Then the tokens of each later prompt are estimated
-        when its call arrives, so that no answer waits for the estimate."""
+        when the prompt arrives, so that no answer waits for the estimate."""
         self._messages = _Counted[Message](_said)
         self._tools = _Counted[Tool](lambda tool: len(_encode(tool)))
 
     def input_tokens(self, request: Request) -> int:
-        """Return the estimated number of tokens of the prompt, including the tools; at least 1."""
         characters = self._messages.count(request.messages) + self._tools.count(request.tools)
         return max(1, characters // CHARACTERS_PER_TOKEN)
 

@@ -1,12 +1,12 @@
-"""Compute vectors (embeddings) of texts from their words alone, for tests of semantic search without a model.
+"""Compute vectors (embeddings) of texts from the words of the texts, for tests of semantic search without a model.
 
 Rules:
 
 1. Equal texts have equal vectors, on every machine and in every version of Python.
 2. Texts that share words, or parts of words (`developer`, `developers`), are nearer to each other than other texts. The
-   method is feature hashing: each word, and each sequence of three letters in a word, adds to or subtracts from numbers
-   that its hash selects. So texts that share no part of a word have a cosine of about 0, and a synonym is as far away
-   as any other word.
+   method is feature hashing. A feature is a word, or a sequence of three letters in a word. The hash of a feature
+   selects numbers of the vector, and the feature adds to these numbers or subtracts from them. So texts that share no
+   part of a word have a cosine of about 0, and a synonym is as far away as any other word.
 3. A vector has length 1. The numbers of a vector are 4-byte floats, so that a vector in decimal text equals the same
    vector in packed bytes.
 4. If the input is a list of token ids, each id counts as a word whose letters are unknown.

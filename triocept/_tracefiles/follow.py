@@ -25,8 +25,8 @@ INTERVAL = 0.1
 """Seconds between two attempts to read new lines of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Number of bytes from the start of the latest line that are kept. These bytes identify the file, because they contain
-the line's run, number and chain."""
+"""Number of bytes from the start of the latest line that are kept. These bytes identify the file, because the bytes
+contain the line's run, number and chain."""
 
 
 def iter_traces(
@@ -35,7 +35,7 @@ def iter_traces(
     follow: bool = False,
     on_damage: Callable[[DialectError], object] | None = None,
 ) -> TraceStream:
-    """Return an iterable of the traces in a file of `JSONLRecorder`, in the order in which they end.
+    """Return an iterable of the traces in a file of `JSONLRecorder`, in the order in which the traces end.
 
     Iterate with `for`, or, in a trio program, with `async for`, which reads the file in a thread.
 
@@ -44,12 +44,12 @@ def iter_traces(
 
     Args:
         path: the file.
-        follow: if True, the iteration does not end. At the end of the file, it waits for new lines; if the file does
-            not exist, it waits for the file. Each trace is yielded as soon as its seal is in the file. A score after
-            the seal is added to the yielded trace, if the program still holds this object. If the file is moved away,
-            it is read to its end; then the file that is now at `path` is read from its beginning. A truncated file is
-            also read from its beginning, even if it has grown since. If `follow` is False, each trace is yielded with
-            all its scores, and traces without a seal are yielded last.
+        follow: if True, the iteration does not end. At the end of the file, the iteration waits for new lines. If the
+            file does not exist, the iteration waits for the file. Each trace is yielded as soon as its seal is in the
+            file. A score after the seal is added to the yielded trace, if the program still holds this object. If the
+            file is moved away, the file is read to its end; then the file that is now at `path` is read from its
+            beginning. A truncated file is also read from its beginning, even if the file has grown since. If `follow`
+            is False, each trace is yielded with all its scores, and traces without a seal are yielded last.
         on_damage: as in `read_traces`.
 
     Raises:
@@ -228,9 +228,9 @@ class GrowingTraces:
 class _Tail:
     """A file that may grow, with the position up to which the file was read.
 
-    The file stays open, so that it is read to its end even if it is moved away. It is opened without a buffer, because
-    a buffer could still contain bytes that were removed by a truncation. The function `begin` is called whenever the
-    file is read from its beginning.
+    The file stays open, so that it is read to its end even if it is moved away. The file is opened without a buffer,
+    because a buffer could still contain bytes that were removed by a truncation. `begin` is called whenever the file is
+    read from its beginning.
     """
 
     def __init__(self, path: str | os.PathLike[str], begin: Callable[[], object]) -> None:
@@ -260,7 +260,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file was truncated, so that it no longer contains the lines that were read."""
+        """Return True if the file was truncated, so that the file no longer contains the lines that were read."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -292,9 +292,9 @@ class _Tail:
         self._at = 0
         """Offset of the first byte after the latest complete line."""
         self._part = b""
-        """First bytes of the last line if it is incomplete; otherwise empty."""
+        """First bytes of the last line if this line is incomplete; otherwise empty."""
         self._rest: list[bytes] = []
-        """The pieces of the last line if it is incomplete; otherwise empty."""
+        """The pieces of the last line if this line is incomplete; otherwise empty."""
         self._on_begin()
 
     def _take(self, data: bytes) -> list[bytes]:

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A claim is added to `_claims` before any exception can be raised. It is removed when its trace is acknowledged or
-   given back.
-2. A lease does not wait until another lease releases the lock of a file. It reads the directory's modification time
-   every 0.1 s, which takes a microsecond. It lists the directory when this time has changed, and every 30 s. While
-   other processes or leases have claimed files, it lists the directory every second, because the modification time does
-   not change when another process dies and its locks are released.
+1. A claim is added to `_claims` before any exception can be raised. The claim is removed when its trace is acknowledged
+   or given back.
+2. A lease does not wait until another lease releases the lock of a file. The lease reads the directory's modification
+   time every 0.1 s, which takes a microsecond. The lease lists the directory when this time has changed, and every 30
+   s. While other processes or leases have claimed files, the lease lists the directory every second. The reason: the
+   modification time does not change when another process dies and its locks are released.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until a lease tries again to claim files, if other processes or leases had claimed them."""
+"""Seconds until a lease tries again to claim files that other processes or leases had claimed."""
 ALL = 30.0
-"""Maximum seconds between two listings of the directory. The directory is listed then even if its modification time is
-unchanged, because another machine with a different clock may have set this time."""
+"""Maximum seconds between two listings of the directory. The directory is then listed even if its modification time is
+unchanged, because another machine with a different clock could have set this time."""
 _COARSE = 1_000_000_000
-"""If two changes of a directory are less than this number of nanoseconds apart, both may leave the same modification
+"""If two changes of a directory are less than this number of nanoseconds apart, both could leave the same modification
 time."""
 
 
 @final
 class TraceLease:
-    """A lease on a directory: an async iterator that yields leased traces. Only `lease_traces` creates it.
+    """A lease on a directory: an async iterator that yields leased traces. Only `lease_traces` creates instances.
 
     Each trace is leased only to this object until the program calls `acknowledge` with the trace. When the `async with`
     block ends, traces that were not acknowledged are given back, so that another lease can get them.
@@ -81,7 +81,7 @@ class TraceLease:
             DialectError: a file is not a trace file, or a newer triocept wrote it.
             trio.ClosedResourceError: the `async with` block has ended.
 
-        Cancellation: if a trace was already claimed, it is given back.
+        Cancellation: a trace that was already claimed is given back.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -105,8 +105,8 @@ class TraceLease:
         """Move the files of `traces` to the subdirectory `taken`, so that these traces are never leased again.
 
         Raises:
-            ValueError: a trace is not leased by this object. None of the traces was acknowledged.
-            OSError: a file could not be moved; its trace is still leased by this object.
+            ValueError: a trace is not leased by this object. In this case, none of the traces is acknowledged. OSError:
+            a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
@@ -173,7 +173,7 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 await train(branches(trace))
                 lease.acknowledge(trace)
 
-    Any number of leases, in one program or in many, may use a directory: a trace is never leased to two of them at the
+    Any number of leases, in one program or in many, may use a directory: a trace is never leased to two leases at the
     same time. Traces that were not acknowledged when the block ends are given back. After at most two seconds, other
     leases can get the traces that a killed process had leased. (The kernel releases the lock on a file when the
     process, and all processes that it has forked, have ended.) A trace contains the traces of its children. A file that

@@ -1,7 +1,7 @@
 """Tunnels through which agents on other machines reach the endpoint.
 
 * `base`: the interface `Tunnel`, and the rules for URLs.
-* `program`: starts a program that prints its URL or port, reads its output, and ends it.
+* `program`: starts a program that prints its URL or port, reads the program's output, and ends the program.
 * `command`: a tunnel that runs a program of the user, such as cloudflared, ngrok or bore.
 * `ssh`: a tunnel with OpenSSH, whose server chooses the port.
 * `prime`: a tunnel with the package `prime-tunnel`. `asyncio_thread`: the asyncio loop that the package needs.

@@ -5,7 +5,7 @@ Rules:
 1. A tunnel gets a port on which the endpoint already listens. A tunnel never chooses the endpoint's port.
 2. A tunnel object contains only settings. The resources of a tunnel exist only while the context of `open` is active.
    The same object may be opened several times at once.
-3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.
+3. If a tunnel dies, the context of `open` cancels its body and raises `TunnelError`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Scheme: TypeAlias = Literal["http", "https"]
 class Tunnel(ABC):
     """A tunnel, which makes the endpoint's port reachable from other machines.
 
-    Subclass it for a tunnel of your own::
+    Subclass `Tunnel` for a tunnel of your own::
 
         class MyTunnel(Tunnel):
             @asynccontextmanager
@@ -37,7 +37,7 @@ class Tunnel(ABC):
     """
 
     dialable: bool = True
-    """True if this machine can send requests to the URL, to check that it leads to this endpoint."""
+    """True if this machine can send requests to the tunnel's URL, to check that the URL leads to this endpoint."""
 
     @abstractmethod
     def open(

@@ -8,7 +8,8 @@ Rules:
    answers.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint is open. An error is raised to the
    program only if the tunnel cannot be opened the first time.
-4. `on_lost` is called for a URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
+4. `on_lost` is called for a URL as soon as a new URL replaces that URL, or when the URL was down for `patience`
+   seconds.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     as long."""
     max_back_off: float = 30.0
     patience: float = 60.0
-    """Seconds after which the URL of a tunnel that is down counts as lost for its rollouts, even if it works again
+    """Seconds after which the URL of a tunnel that is down counts as lost for its rollouts, even if the URL works again
     later."""
     verify: ssl.SSLContext | bool = True
     """Certificates to trust for an https URL. True: certificates of the usual authorities. An `ssl.SSLContext`: the
-    certificates that it accepts. False: any certificate."""
+    certificates that the context accepts. False: any certificate."""
 
     def __post_init__(self) -> None:
         check_type("TunnelHealth.verify", self.verify, (bool, ssl.SSLContext), "a bool or an ssl.SSLContext")
@@ -212,7 +213,7 @@ class Supervisor:
                 )  # many endpoints lose their tunnels at once
 
     async def _hold(self, up: Callable[[str], None]) -> None:
-        """Open the tunnel once, call `up` with its URL when it works, and watch it until it dies."""
+        """Open the tunnel once, call `up` with its URL when the URL works, and watch the tunnel until it dies."""
         error: TunnelError | None = None
         async with self._open(previous=self._last) as given:
             try:

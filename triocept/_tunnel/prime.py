@@ -60,8 +60,8 @@ class PrimeTunnel(Tunnel):
     """A tunnel with a URL of Prime Intellect's service, for agents in any sandbox.
 
     Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). At its first use,
-    the package downloads the program `frpc`. Many endpoints, such as those of a pool, may share one `PrimeTunnel`. The
-    object then makes a pause between the starts of their tunnels.
+    the package downloads the program `frpc`. Many endpoints, such as the endpoints of a pool, may share one
+    `PrimeTunnel`. The object then makes a pause between the starts of the endpoints' tunnels.
 
     Args:
         name: name of the tunnel at the service.
@@ -179,8 +179,8 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """All `frpc` processes that the package has started. They are kept in order to close their pipes, which the
-        package does not do."""
+        """All `frpc` processes that the package has started. The processes are kept so that their pipes can be closed,
+        which the package does not do."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()

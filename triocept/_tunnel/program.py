@@ -109,7 +109,7 @@ async def open_program(
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
     """Wait until the program prints a matching line, and return "".
 
-    If the program prints no such line in time, or ends before, return the reason as a text.
+    If the program does not print such a line in time, return the reason as a text.
     """
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:

@@ -55,7 +55,7 @@ class SSHTunnel(Tunnel):
         identity: the path of a private key. `ssh` then offers no other key. None means the keys of ssh's configuration.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
             option is given twice, ssh uses the first value. The tunnel's own options (BatchMode, ExitOnForwardFailure,
-            …) come first, so they cannot be overridden.
+            …) come first, so the tunnel's own options cannot be overridden.
         public_host: the name or address under which other machines reach the other host. If given, the port is open on
             all interfaces of that host. The host's sshd must allow this (`GatewayPorts clientspecified`). Calls of
             agents to that host are then plain HTTP if the endpoint has no certificate.

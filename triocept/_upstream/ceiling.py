@@ -7,8 +7,8 @@ Rules:
 1. The configured maximum applies to every call, even to a call that does not request a number of tokens.
 2. A maximum that is learned from a refusal is kept for further calls to the same model. Such a maximum is applied only
    if a call requests a larger number.
-3. If the prompt nearly fills the context window, no maximum is learned. Then the agent receives the refusal, so that it
-   shortens its history.
+3. If the prompt nearly fills the context window, no maximum is learned. Then the agent receives the refusal, so that
+   the agent shortens its history.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MAX_WORDS = 4000
 """Maximum characters of a refusal's text that are searched for a number. The number is limited because each of several
 patterns searches the whole text."""
 MAX_MODELS = 256
-"""Maximum number of models for which a learned maximum is stored. It is limited because an agent may send any number of
-model names."""
+"""Maximum number of models for which a learned maximum is stored. The number is limited because an agent may send any
+number of model names."""
 
 _N = r"(\d[\d,]*)"
 _OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded
@@ -99,7 +99,7 @@ def asked_output(document: Json, places: Places) -> int | None:
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
     """Return `document`, the JSON body of a request, changed so that it requests at most `most` output tokens.
 
-    If `always` is True, a body that does not request a number is changed, too, so that it requests `most` tokens.
+    If `always` is True, a body that does not request a number is changed, too: the new body requests `most` tokens.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

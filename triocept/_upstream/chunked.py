@@ -1,4 +1,4 @@
-"""A decoder for the chunked transfer coding of HTTP/1.1 (RFC 9112, 7.1). It does no I/O."""
+"""A decoder, without I/O, for the chunked transfer coding of HTTP/1.1 (RFC 9112, 7.1)."""
 
 from __future__ import annotations
 

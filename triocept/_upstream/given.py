@@ -4,7 +4,7 @@ Rules:
 
 1. `open_upstream` raises an error of one line that names the invalid argument. Without these checks, the agent's first
    call would fail, with an error of another package.
-2. The error contains neither a key nor the value of a header, because this value may be a key.
+2. The error contains neither a key nor the value of a header, because this value could be a key.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Restores signed or encrypted reasoning in the messages of an agent that could not keep the reasoning.
 
-A provider signs or encrypts its reasoning, and requires that later requests contain it unchanged. An agent of another
-dialect has no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages
-back, the turn of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is
-restored from the turn.
+A provider signs or encrypts its reasoning, and requires that later requests contain the reasoning unchanged. An agent
+of another dialect has no field for signed reasoning, but the trace contains the whole answer. When the agent sends its
+messages back, the turn of each answer is found by the ids of the tool calls in the answer, or by the answer's text.
+Then the provider's reasoning is restored from the turn.
 
 Rules:
 
-1. Reasoning is sent only to the upstream that generated it, because another upstream would refuse the request.
+1. Reasoning is sent only to the upstream that generated the reasoning, because another upstream would refuse the
+   request.
 2. Reasoning is restored only if the agent's copy of the answer has the same text, and the same calls in the same order.
 3. The dropped parts of reasoning are counted, and the count is noted in the turn.
 4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers have
@@ -198,8 +199,8 @@ def _as_written(response: Response, message: Message) -> Message | None:
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
     """Return the message without other upstreams' signatures, and the number of parts that `upstream` cannot use.
 
-    The number includes reasoning parts of other dialects. The returned message still contains these parts; they are
-    left out when the request is rendered.
+    The number includes reasoning parts of other dialects. The returned message still contains these parts. The parts
+    are left out when the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

@@ -4,7 +4,7 @@ Rules:
 
 1. If a slot is free, a call takes it immediately. A released slot goes to the next of the waiting rollouts, in
    rotation, and within this rollout to the call that has waited longest.
-2. A call that is cancelled while it waits takes no slot.
+2. A call that is cancelled while waiting takes no slot.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """Wait for a free slot, and occupy it while the body of the block runs.
+        """Wait for a free slot, and occupy the slot while the body of the block runs.
 
         Cancellation: a call that is cancelled while it waits takes no slot.
         """

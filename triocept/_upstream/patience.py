@@ -1,15 +1,15 @@
 """The time limits of a call to a provider, and the pauses before retries.
 
-A call has two limits: one for its whole duration, and one for the silence of the provider. A call is retried only if no
-byte of its answer has arrived, and if a retry may help.
+A call has two limits: a limit for its whole duration, and a limit for the silence of the provider. A call is retried
+only if no byte of its answer has arrived, and if a retry could succeed.
 
 Rules:
 
 1. A whole call has one cancel scope with one deadline. Each increment of the answer moves the deadline, but at most 50
    times within the limit of silence.
 2. A silence ends only with an increment of the answer. Comments, pings and bytes without content count as silence.
-3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
-   agent that reads slowly.
+3. The limit of silence runs only while the call waits for the provider. It does not run while the call waits for a
+   slot, or for an agent that reads slowly.
 """
 
 from __future__ import annotations
@@ -114,7 +114,6 @@ class Patience:
 
     @property
     def error(self) -> UpstreamError:
-        """The error for a call that has exceeded one of its time limits."""
         if trio.current_time() >= self._end:
             return UpstreamError(
                 f"the provider's answer took longer than the limit of {self._total:g} s", status=504

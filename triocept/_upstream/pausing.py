@@ -6,8 +6,8 @@ Rules:
    the time limits of the calls do not run.
 2. Every pause ends with a resume, even after an error, a cancellation or a Ctrl-C. The resume takes at most
    `RESUME_SECONDS`.
-3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode, because
-   routes and fields differ between releases. Without this field, every server aborts the calls in progress.
+3. Routes and fields differ between releases of a server. So a route is used only if the server's `/openapi.json` lists
+   the route with a field for the mode. Without this field, every server aborts the calls in progress.
 4. If the server has no such route, triocept does not pause the server, and only stops sending calls to it. If the
    server cannot keep calls in progress, the mode `wait` is used in place of `keep`.
 5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` waits until such a
@@ -51,7 +51,7 @@ log = logging.getLogger("triocept.upstream")
 T = TypeVar("T")
 
 MAX_ABORTED = 8
-"""Maximum times that a call is sent again because its server has aborted it for a pause of another program."""
+"""Maximum times that a call is sent again after its server has aborted the call for a pause of another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
 """Dialects whose answers, if they are not streamed, always show that the server aborted them. In other dialects, vLLM
 and SGLang report an abort never, or only for some models. An aborted answer then looks like a complete answer."""
@@ -66,8 +66,8 @@ RESUME_PAUSE = 1.0
 """Seconds between two tries to resume."""
 
 PauseMode: TypeAlias = Literal["keep", "wait", "abort"]
-"""Treatment of calls in progress at a pause. `keep`: the server keeps them. `wait`: the pause begins when they have
-finished. `abort`: they are aborted, and sent again later."""
+"""Treatment of calls in progress at a pause. `keep`: the server keeps the calls. `wait`: the pause begins when the
+calls have finished. `abort`: the calls are aborted, and sent again later."""
 
 
 @final
@@ -93,7 +93,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes_of(document: Json) -> Routes | None:
-    """Return the routes for pauses that an OpenAPI document lists. Return None if it lists no known routes.
+    """Return the routes for pauses that an OpenAPI document lists. Return None if the document lists no known routes.
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
     "SGLang for RL systems" in its documentation. For the modes `keep` and `wait`, SGLang's mode `retract` is used:
@@ -131,8 +131,8 @@ class InFlight:
     """A call that was sent to the provider, and whose answer is not complete."""
 
     partial: Response | None = None
-    """The part of the answer that the server returned when it aborted the call. None if the server did not abort the
-    call."""
+    """The part of the answer that the server returned when the server aborted the call. None if the server did not
+    abort the call."""
     tokens: Tokens | None = None
     """The tokens of `partial`."""
 
@@ -174,8 +174,8 @@ class Pauses:
         self._resumed: trio.Event | None = None
         """Event that is set at the end of the pause; None if the upstream is not paused."""
         self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
-        """The current pause, the path and the JSON body of the request that starts it, and the calls in flight at its
-        beginning."""
+        """The current pause, the path and JSON body of the request that starts the pause, and the calls in flight when
+        the pause began."""
         self._before: str | None = None
         """Version of the weights at the beginning of the pause."""
         self._beginning: trio.CancelScope | None = None
@@ -240,9 +240,9 @@ class Pauses:
 
         After a failure or a cancellation, the upstream is resumed.
 
-        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server. In
-        any other order, one upstream could pause the server while another upstream still waits for its calls in
-        progress, which then never end.
+        If several upstreams use one server, call `hold_calls` of all these upstreams before one of them pauses the
+        server. In any other order, one upstream could pause the server while another upstream still waits for its calls
+        in progress. These calls would then never end.
         """
         self._check_free()
         self._resumed = trio.Event()

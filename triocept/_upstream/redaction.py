@@ -2,10 +2,10 @@
 
 Rules:
 
-1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" or "EMPTY" is not removed,
-   because it also occurs in ordinary words, without which an error would be unreadable.
+1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" or "EMPTY" is not removed. Such
+   a key also occurs in ordinary words, and without these words an error would be unreadable.
 2. A key of fewer than `LONG` characters is removed only where the key is a whole word. A longer key is removed
-   everywhere, because no word contains it by chance.
+   everywhere, because no word contains a long key by chance.
 3. In a JSON document, only the strings that contain the key are decoded, changed and encoded again. The result is JSON,
    and all other bytes stay the same.
 4. The kind of an error is determined before the key is removed, from the provider's original message.

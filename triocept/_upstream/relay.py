@@ -88,7 +88,7 @@ class Frames:
 
 
 class Relay:
-    """Converts the bytes of a provider's stream to pieces of whole frames with their events. It does no I/O.
+    """Converts the bytes of a provider's stream to pieces of whole frames with their events, without I/O.
 
     Args:
         parser: the parser of the provider's dialect.
@@ -128,7 +128,7 @@ class Relay:
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if `data` is certainly content within the answer, so that it can be sent before it is parsed."""
+        """Return True if `data` is certainly content within the answer. Such data can be sent before it is parsed."""
         return (
             self._begun
             and self._rewrite is None
@@ -153,7 +153,7 @@ class Relay:
                 if not self.ended:
                     self._take(frame)
         except (UpstreamError, DialectError) as exc:
-            if not self._ready.content:
+            if not self._ready.has_content:
                 raise
             self.failure = exc
         if passed:
@@ -210,8 +210,7 @@ class _Gathered:
         self.events: list[Event] = []
 
     @property
-    def content(self) -> bool:
-        """True if the gathered events contain more than the start of an answer."""
+    def has_content(self) -> bool:
         return any(not isinstance(event, ResponseStart) for event in self.events)
 
     def take(self) -> Relayed:
@@ -224,8 +223,8 @@ class _Gathered:
 class Pieces:
     """The pieces of a provider's stream, as they arrive. The last piece ends with the event that ends the answer.
 
-    `pass_on` is called with bytes that may be sent before they are parsed. `pass_on` returns True if it has sent
-    them to the agent.
+    `pass_on` is called with bytes that may be sent before they are parsed. `pass_on` returns True if it has sent these
+    bytes to the agent.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Make the HTTP request to the provider. Its JSON body is the agent's own, or is rendered in the provider's dialect.
+"""Make the HTTP request to the provider. The JSON body is the agent's own body, or a body in the provider's dialect.
 
 This module needs no HTTP package. `transport` needs one, and is imported when the first upstream is opened.
 

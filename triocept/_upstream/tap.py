@@ -6,12 +6,12 @@ body are read without httpx2 and h11.
 
 Rules:
 
-1. The HTTP parser gets no byte after the head before it reads the body. So if `take_body` is called before the parser
-   reads the body, the whole body can be read without the parser.
+1. The HTTP parser gets no byte after the head before the parser reads the body. So if `take_body` is called before the
+   parser reads the body, the whole body can be read without the parser.
 2. When `TappedBody` has read a body to its end, the parser receives an empty body, so that the connection can be used
    again.
-3. If a body is not read to its end, or bytes follow it, the connection is closed.
-4. If a reused connection ends or breaks before the first byte of the next answer, `Stale` is raised. The server may
+3. If a body is not read to its end, or bytes follow the body, the connection is closed.
+4. If a reused connection ends or breaks before the first byte of the next answer, `Stale` is raised. The server could
    just have closed an idle connection, so the request may be sent again on another connection.
 5. Only public interfaces of httpcore2 are used: a network backend, and a response's `network_stream`.
 """
@@ -88,7 +88,7 @@ class TappedBody:
     def conclude(self) -> bool:
         """Let the HTTP parser read an empty body, so that the connection can be reused.
 
-        Return False if the body was not read to its end, or if bytes follow it.
+        Return False if the body was not read to its end, or if bytes follow the body.
         """
         if not self._chunks.ended or self._chunks.rest:
             return False

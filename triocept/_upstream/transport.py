@@ -102,13 +102,12 @@ class ProviderReply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the bytes after a complete answer for at most `DRAIN` seconds, so that the connection can be reused."""
         with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
 
     async def aclose(self) -> None:
-        """Finish the use of the response. If its body was not read to the end, close its connection."""
+        """Finish the use of the response. If the body was not read to its end, close the connection."""
         try:
             if self._tapped is not None and self._tapped.conclude():
                 await anext(self._iterated(), b"")

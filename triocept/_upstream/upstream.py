@@ -4,8 +4,8 @@ Rules:
 
 1. If the agent requested a stream, a stream is requested from the provider, and passed on piece by piece as it arrives.
    If the agent requested a whole answer, a whole answer is requested.
-2. If the agent uses the provider's dialect, the answer is passed on byte for byte. If it uses another dialect, the
-   answer is translated event by event.
+2. If the agent uses the provider's dialect, the answer is passed on byte for byte. If the agent uses another dialect,
+   the answer is translated event by event.
 3. The exchange has no outcome until the first piece of the answer has arrived. A failure before the first piece is
    raised as an error with the provider's status.
 4. When the agent disconnects, the connection to the provider is closed.
@@ -80,8 +80,8 @@ log = logging.getLogger("triocept.upstream")
 CONNECT_TIMEOUT = 10.0
 """Maximum seconds for connecting to the provider, as in the SDKs that agents use."""
 MAX_LOWERED = 3
-"""Maximum times that a call is sent again with a smaller maximum of output tokens. vLLM may refuse a call twice: it
-first checks this number alone, and then the sum of this number and the prompt's tokens."""
+"""Maximum times that a call is sent again with a smaller maximum of output tokens. vLLM may refuse a call twice. First,
+vLLM checks this number alone. Then it checks the sum of this number and the prompt's tokens."""
 
 _PROBE = Request(
     dialect="",
@@ -169,7 +169,7 @@ class Upstream:
             mode: `keep`: the server keeps the calls in progress, and continues them with the new weights. If the server
                 cannot keep calls, the mode is `wait` (`pause.mode` is the mode in effect). `wait`: calls in progress
                 finish before the body begins. `abort`: calls in progress are aborted, and sent again after the body. If
-                an agent has received a part of a streamed answer, its call cannot be sent again. Such a call finishes
+                an agent has received a part of a streamed answer, the call cannot be sent again. Such a call finishes
                 before the body begins.
 
         After the body, `policy_version` is read from the server. Exceptions: the server has no route for the version,
@@ -179,11 +179,11 @@ class Upstream:
             ValueError: `mode` is not one of these modes.
             RuntimeError: the upstream is paused already.
             UpstreamError: the server refused the pause, so the body does not begin. This error is also raised if the
-                server could not be resumed within a minute. In this case, calls are sent to the server although it may
-                still be paused.
+                server could not be resumed within a minute. In this case, calls are sent to the server although the
+                server may still be paused.
 
         Closing and cancellation: the upstream and its server are resumed. The resume takes at most a minute, and a
-        cancellation does not interrupt it.
+        cancellation does not interrupt the resume.
         """
         self._check_open()
         return self._pauses.paused(mode)
@@ -204,8 +204,7 @@ class Upstream:
             Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
-        Cancellation: closes the connection to the provider. If the exchange has no outcome yet, it can still be
-            answered.
+        Cancellation: closes the connection to the provider. An exchange that has no outcome yet can still be answered.
         """
         core = core_of(exchange)
         try:
@@ -713,7 +712,7 @@ async def open_upstream(
         extra_headers: headers for every call. These headers replace the agent's headers with the same names.
         concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
             rotation. None means any number.
-        retries: maximum retries of a call that failed before the first byte of its answer, with an error that may be
+        retries: maximum retries of a call that failed before the first byte of its answer, with an error that could be
             temporary (408, 409, 429, 500 and above, no connection). The first pause is 0.5 s, and each further pause is
             twice as long. If the response has `retry-after`, the pause is the time in this header, up to 60 s.
         connect_timeout: maximum seconds for connecting, in each try. None means no limit.
@@ -730,8 +729,8 @@ async def open_upstream(
             maximum. If a provider refuses the number that a call requests, the call is sent again with the number that
             the refusal allows, even if `max_output_tokens` is None.
         hold_calls: if True, the first tool call of a streamed answer, and everything after it, is sent only when the
-            answer is complete. The reason: an agent runs a call as soon as the call is complete; if the answer then
-            fails and the agent requests it again, the agent runs the call a second time. If False, calls are streamed
+            answer is complete. The reason: an agent runs a call as soon as the call is complete. If the answer then
+            fails, the agent requests the answer again, and runs the call a second time. If False, calls are streamed
             when they arrive.
         session_header: name of a header that contains the rollout's id, in each call. A router in front of several
             servers can then send all calls of a rollout to the server that has the rollout's prompts in its cache.
@@ -739,7 +738,7 @@ async def open_upstream(
             `X-SMG-Routing-Key`. None means no such header.
         finish_session: path, relative to the server's root, to which a POST is sent when a rollout that has called this
             upstream ends. `{id}` in the path is replaced by the rollout's id: `/finish_session?session_id={id}` for
-            SkyRL. The call may take 10 s, and its failure is only logged. None means that no such call is sent.
+            SkyRL. The call may take 10 s. A failure of the call is only logged. None means that no such call is sent.
         tls: TLS settings. None means that the system's certificates are trusted.
 
     A proxy that the environment names is used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for hosts in
@@ -824,7 +823,7 @@ def _given(who: str, request: object) -> Request:
 
 
 class _Sampled:
-    """Collects a streamed answer that the program fetches for an exchange, so that the turn can record it."""
+    """Collects a streamed answer that the program fetches for an exchange, so that the turn can record the answer."""
 
     def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange

@@ -4,14 +4,14 @@ Each agent has a small module with a function `NAME(rollout, directory, prompt, 
 was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
 returns the command and the environment. `Prepare` describes the arguments that all functions have. Some functions also
 have an argument `dialect`: the dialect in which the agent calls the rollout. Each module names the versions of the
-agent with which it was tested. If a new version of an agent behaves differently, its function may have to be changed.
-An example::
+agent with which the module was tested. If a new version of an agent behaves differently, the function for this agent
+may have to be changed. An example::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
 
-Other programs are run without these functions. Most of them find the rollout through the environment variables that
-`rollout.run_agent` sets for every agent.
+Other programs are run without these functions. Most other programs find the rollout through the environment variables
+that `rollout.run_agent` sets for every agent.
 """
 
 from typing import TYPE_CHECKING

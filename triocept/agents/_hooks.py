@@ -20,7 +20,7 @@ from .._rollout.rollout import Rollout, take_hook
 from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
-"""Time-out of a hook in seconds. The time-out is long, because a person may have to decide, and an agent runs the tool
+"""Time-out of a hook in seconds. The time-out is long, because a person could have to decide. An agent runs the tool
 when the time-out has passed.
 """
 
@@ -39,8 +39,8 @@ except BaseException as exc:  # 2 is the only status that keeps every agent from
     sys.exit(2)
 sys.stdout.buffer.write(answer)
 """
-"""Program that runs as the hook of agents whose hooks are commands. It sends the agent's question to the gate, and
-prints the gate's answer."""
+"""Program that runs as the hook of agents whose hooks are commands. The program sends the agent's question to the gate,
+and prints the gate's answer."""
 
 
 _EVENTS = {"gemini_cli": ("BeforeTool", "AfterTool"), "copilot": ("preToolUse", "postToolUse")}

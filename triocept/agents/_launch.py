@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, final
 import msgspec
 
 Directory: TypeAlias = str | os.PathLike[str]
-"""Directory for an agent's configuration. If it does not exist, it is created."""
+"""Directory for an agent's configuration. If the directory does not exist, it is created."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
 """The dialects from which an agent's argument `dialect` is chosen, for agents that support all three of them."""
 
@@ -23,8 +23,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook, so that the gate cannot decide about their calls. Instead, `approve`
-    decides about these calls in the model's answer, before the agent receives them."""
+    """Tools for which the agent runs no hook, so that the gate cannot decide about their calls. For these calls,
+    `approve` decides when it finds them in the model's answer, before the agent receives the answer."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"

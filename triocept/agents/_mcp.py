@@ -1,11 +1,11 @@
 """Make the entries of an agent's configuration for the MCP server that offers the rollout's tools.
 
 If the rollout has no tools, the entries are empty. No file contains the rollout's key: each agent reads the key from
-its environment, in which `rollout.run_agent` sets it. (A key in the settings file of qwen-code would not be safe:
+its environment, in which `rollout.run_agent` sets the key. (A key in the settings file of qwen-code would not be safe:
 qwen-code rewrites this file, and makes it readable for all users.)
 
-Each function raises `ModuleNotFoundError` if the rollout has tools, but the package `mcp`, which serves them, is
-missing.
+The package `mcp` serves the tools. If the rollout has tools and this package is missing, each function raises
+`ModuleNotFoundError`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
     """Write `mcp.json`, and return the options and variables that make Claude Code use this file.
 
     `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without this variable, the first model
-    call may lack the tools. (inspect_swe measured this in 18 of 100 samples, when 250 samples ran at a time.) In
-    Claude Code 2.1.331, `alwaysLoad` offers the tools to the model directly, so that it need not find them with
-    `ToolSearch`. 2.1.197 has no such option.
+    call may lack the tools. (inspect_swe found such calls in 18 of 100 samples, when 250 samples ran at a time.) In
+    Claude Code 2.1.331, `alwaysLoad` offers the tools to the model directly. Otherwise, the model must find the tools
+    with `ToolSearch`. 2.1.197 has no such option.
     """
     if not _has_tools(rollout):
         return (), {}
@@ -63,7 +63,7 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
     """Return settings for qwen-code that name the MCP server, and environment variables to set.
 
-    qwen-code 0.15.10 offers the tools only after the model has found them with `tool_search`. In 0.24.4,
+    qwen-code 0.15.10 offers the tools only after the model has found the tools with `tool_search`. In 0.24.4,
     `alwaysLoadTools` makes qwen-code offer the tools from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the
     first model call wait until the tools are loaded.
     """

@@ -1,4 +1,4 @@
-"""The functions that prepare the known agents, and a function that finds one of them by the agent's name."""
+"""The functions that prepare the known agents, and a function that finds one of these functions by the agent's name."""
 
 from __future__ import annotations
 

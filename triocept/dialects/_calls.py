@@ -1,8 +1,8 @@
 """Convert the arguments and ids of tool calls, and find the call to which a tool result belongs.
 
 Some dialects require arguments that are a JSON object. In these dialects, arguments that are not an object (invalid
-JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When the parser reads such an object, it restores the
-text. Arguments of a tool that takes free text are written as `{"input": "the text"}`.
+JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When the parser reads such an object, the parser
+restores the text. Arguments of a tool that takes free text are written as `{"input": "the text"}`.
 
 Some servers number the calls of each answer from 0, so ids repeat in one conversation. Anthropic and OpenAI's Responses
 API refuse such a conversation.
@@ -38,7 +38,10 @@ _RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
-    """Return `arguments`, parsed as a JSON object. If they are not a JSON object, return `{"_raw": arguments}`."""
+    """Return `arguments`, parsed as a JSON object.
+
+    If `arguments` is not a JSON object, return `{"_raw": arguments}`.
+    """
     if not arguments.strip():
         return {}
     try:
@@ -49,7 +52,6 @@ def object_of(arguments: str) -> dict[str, Json]:
 
 
 def is_object(arguments: str) -> bool:
-    """Return True if the arguments are a JSON object. Blank arguments count as an empty object."""
     if not arguments.strip() or arguments == "{}":
         return True
     try:
@@ -116,8 +118,8 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 class FittedCall:
     """A streamed tool call, converted to the kind (JSON arguments or free text) that the agent declared.
 
-    If the call must be converted, its arguments are not sent until they are complete. `customs` contains the names of
-    the tools that take free text.
+    If the call must be converted, its arguments are not sent until all of them have arrived. `customs` contains the
+    names of the tools that take free text.
     """
 
     def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
@@ -126,7 +128,10 @@ class FittedCall:
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 
     def hold(self, text: str) -> bool:
-        """Add the next piece of the arguments. Return False if the piece can be written now, True if it must wait."""
+        """Add the next piece of the arguments.
+
+        Return True if the piece must wait. Return False if the piece can be written now.
+        """
         if self._held is not None:
             self._held.append(text)
         return self._held is not None
@@ -256,14 +261,14 @@ class Pairing:
         return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
-        """Add the call to the unanswered calls, and return it. If the call has no id, generate one."""
+        """Add the call to the unanswered calls, and return the call. If the call has no id, generate an id."""
         identity = call.id or self._new_id()
         self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
-        """Return the result with the id of the call that it answers, and mark this call as answered."""
+        """Return the result with the id of the result's call, and mark this call as answered."""
         waiting = self._waiting.get(result.name or "")
         if result.id in self._known:  # the tool name of such a result may be missing or wrong
             if waiting is None or not waiting.discard(result.id):
@@ -309,7 +314,6 @@ class _Waiting:
 
     @property
     def oldest(self) -> str | None:
-        """The id of the oldest unanswered call; None if all calls were answered."""
         while self._ids and self._gone[self._ids[0]]:
             self._gone[self._ids.popleft()] -= 1
         return self._ids[0] if self._ids else None

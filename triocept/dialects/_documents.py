@@ -8,13 +8,13 @@ Rules:
 1. A field that is null counts as missing.
 2. `Fields.rest()` returns the fields that were not read. These fields become the `extra` of the parsed value.
 3. The type of a field is checked, but not its value. So every value of an enum is accepted, unless the code that reads
-   the field checks it.
-4. Unknown fields in the chunks of a stream are combined, so that they equal the fields of an answer that is not
+   the field checks the value.
+4. Unknown fields in the chunks of a stream are combined. The combined fields equal the fields of an answer that is not
    streamed.
 5. Content that is a list of one plain text means the same as a string, and is written as a string. Media are `data:`
    URLs or base64. In some dialects, base64 data have no media type.
 6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. The
-   value's `extra` then has the field names of this dialect, so the renderer writes it.
+   value's `extra` then has the field names of this dialect, so the renderer writes these fields.
 """
 
 from __future__ import annotations
@@ -100,7 +100,6 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def kind_of(value: Json) -> str:
-    """Return the JSON type of `value` as a phrase for an error message, such as "a list"."""
     return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), "a number")
 
 
@@ -117,7 +116,7 @@ def read_list(value: Json, path: str) -> list[Json]:
 
 
 class Fields:
-    """The fields of one JSON object. Reading a field removes it, so that `rest` returns the unread fields.
+    """The fields of one JSON object. Reading a field removes the field, so that `rest` returns the unread fields.
 
     Raises:
         DialectError: the value is not an object. Every method that reads a field also raises this error if the field
@@ -141,11 +140,11 @@ class Fields:
         return self._left.get(name)
 
     def lack(self, names: Iterable[str]) -> bool:
-        """Return True if none of the fields `names` is in the object, or all of them were already read."""
+        """Return True if no field in `names` is left in the object: each is missing or was already read."""
         return self._left.keys().isdisjoint(names)
 
     def take(self, name: str) -> Json:
-        """Return the field without a type check; None if it is missing."""
+        """Return the field without a type check; None if the field is missing."""
         return self._left.pop(name, None)
 
     def text(self, name: str) -> str | None:
@@ -175,14 +174,14 @@ class Fields:
         raise DialectError(f"must be a number, not {kind_of(value)}", path=self.at(name))
 
     def integer(self, name: str) -> int | None:
-        """Return the field as an int (`5.0` counts as 5); None if it is missing."""
+        """Return the field as an int (`5.0` counts as 5); None if the field is missing."""
         value = self.number(name)
         if value is None or value == int(value):
             return value if value is None else int(value)
         raise DialectError("must be a whole number", path=self.at(name))
 
     def count(self, name: str) -> int | None:
-        """Return the field as a token count; None if it is missing, negative or larger than 2**53."""
+        """Return the field as a token count; None if the field is missing, negative or larger than 2**53."""
         value = self.integer(name)
         return value if value is not None and 0 <= value <= _MOST_COUNTED else None
 
@@ -206,18 +205,18 @@ class Fields:
         return [(f"{path}[{number}]", item) for number, item in enumerate(read_list(value, path))]
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return the field as a tuple of strings; an empty tuple if it is missing."""
+        """Return the field as a tuple of strings; an empty tuple if the field is missing."""
         return tuple([read_text(value, path) for path, value in self.items(name)])
 
     def mapping(self, name: str) -> dict[str, Json] | None:
-        """Return the field, a JSON object, as a dict; None if it is missing."""
+        """Return the field, a JSON object, as a dict; None if the field is missing."""
         value = self._left.pop(name, None)
         if value is None or isinstance(value, dict):
             return value
         raise DialectError(f"must be an object, not {kind_of(value)}", path=self.at(name))
 
     def object(self, name: str) -> Fields | None:
-        """Return the field, a JSON object, as `Fields`; None if it is missing."""
+        """Return the field, a JSON object, as `Fields`; None if the field is missing."""
         value = self._left.pop(name, None)
         return None if value is None else Fields(value, self.at(name))
 
@@ -233,7 +232,7 @@ class Fields:
             self._left[name] = value
 
     def mark(self, name: str) -> None:
-        """Make `rest` return the field `name` with the value None, to record that it was present."""
+        """Make `rest` return the field `name` with the value None, to record that the field was present."""
         self._left[name] = None
 
     def rest(self) -> dict[str, Json] | None:

@@ -31,7 +31,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     param: str | None = None
     """The path of the invalid field in the request; None if the error is not about a field."""
     retry_after: float | None = None
-    """Seconds that the client should wait before it retries."""
+    """Seconds that the client should wait before a retry."""
     should_retry: bool | None = None
     """Value of the header `x-should-retry`, which Claude Code and the SDKs of OpenAI and Anthropic obey."""
     headers: dict[str, str] = {}
@@ -141,7 +141,7 @@ def error_text(error: Json, document: Json, status: int) -> str:
 
 
 def status_of(value: Json, otherwise: int = 502) -> int:
-    """Return `value` as an int if it is an HTTP error status (400 to 599), else `otherwise`."""
+    """Return `value` as an int if `value` is an HTTP error status (400 to 599), else `otherwise`."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     return value if isinstance(value, int) and 400 <= value <= 599 else otherwise

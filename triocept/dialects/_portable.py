@@ -5,10 +5,10 @@ and max 32000.
 
 A signature of reasoning is valid only for the provider that made the signature. An agent sends back only one opaque
 text, for which its own dialect has a field. So the signatures of other providers (`Blob` objects) are packed into this
-text for the agent, and unpacked when the agent sends the text back. A provider never receives a packed text, only its
-own signatures.
+text for the agent, and unpacked when the agent sends the text back. A provider receives only its own signatures, never
+a packed text.
 
-The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
+The packed text is base64, which Gemini requires; an SDK may send the text back in the URL-safe alphabet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Check the fields of a `Dialect` when it is created. Without this check, an invalid field would cause an error later.
+"""Check the fields of a `Dialect` when the record is created.
 
-A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
-valid values.
+Without this check, an invalid field would cause an error later. A field of the wrong type raises `TypeError`, an
+invalid value raises `ValueError`. Both errors name the field and the valid values.
 """
 
 from __future__ import annotations

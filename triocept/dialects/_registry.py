@@ -1,4 +1,7 @@
-"""Find a dialect by its name: a built-in dialect, a dialect of an installed package, or one that the program passes."""
+"""Find a dialect by its name.
+
+The dialect can be built in, come from an installed package, or be passed by the program.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def dialect(name: str) -> Dialect:
     """Return the dialect with this name, which is built in or comes from an installed package.
 
     Raises:
-        ValueError: no dialect has this name, or the installed package that declares it could not be loaded. The message
-            contains the reason.
+        ValueError: no dialect has this name, or the installed package that declares the dialect could not be loaded.
+            The message contains the reason.
     """
     own = own_dialects()
     known = own if name in own else known_dialects()
@@ -51,8 +54,8 @@ def dialect(name: str) -> Dialect:
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
     """Return all dialects by name: built-in dialects, dialects of installed packages, and the dialects in `more`.
 
-    An entry point is left out if it cannot be loaded, or if another dialect has the same name or route. A warning that
-    names the entry point's package is logged once.
+    An entry point that cannot be loaded is left out, and so is a dialect with the name or route of another dialect. A
+    warning that names the entry point's package is logged once.
 
     Raises:
         TypeError: an item of `more` is not a `Dialect`.

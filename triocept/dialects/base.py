@@ -125,7 +125,7 @@ class Dialect:
     """The path of model calls, relative to the base URL and without `/v1`; for example `/chat/completions`."""
     base_path: str = ""
     """The last part of the base URL that the provider's SDKs expect: `/v1`, another path, or empty if the SDKs add
-    `/v1` themselves. At an endpoint, `rollout.base_url` ends with this path; the paths of calls may contain it or not.
+    `/v1` themselves. At an endpoint, `rollout.base_url` ends with this path; calls without this path are also accepted.
     A provider's base URL ends with this path, too, and `route` is appended to the URL."""
     read_path: Callable[[str, str], Target | None] | None = None
     """`read_path(path, query)` returns the facts in a call's path and query, or None if the call is no model call of
@@ -211,9 +211,8 @@ class Dialect:
     """The name of the response header that contains the id of the call; every answer has this header. Empty means no
     header."""
     lost_status: int = 400
-    """The HTTP status for a call whose `previous_response` is unknown. After the status that their provider uses, and
-    after no other status, some clients send the whole conversation again. Only a dialect with `continued` has such
-    calls."""
+    """The HTTP status for a call whose `previous_response` is unknown. Some clients send the whole conversation again
+    only after the status that their provider uses. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
     """The error code for a call to an unknown path. If None, the code for the status 404 is used."""
 

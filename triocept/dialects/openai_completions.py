@@ -20,7 +20,7 @@ Requests:
 3. Only one choice (answer) is supported; `n` above 1 is refused.
 4. A request from another dialect gets `max_tokens` 4096 by default, because OpenAI's own default is 16. If the model
    may call tools, an error is raised, because this API cannot express tools. A `user` of more than 64 characters is
-   left out, because OpenAI refuses it.
+   left out, because OpenAI refuses a longer `user`.
 
 Answers that are not streamed follow these rules. (Errors have the same form as in chat completions, but an overflow
 error names the parameter `prompt`.)
@@ -28,10 +28,10 @@ error names the parameter `prompt`.)
 1. `extra` has the structure of the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
    `extra["choices"][0]`.
 2. `created` is always the time of triocept's answer.
-3. `echo` requests the prompt before the answer. A provider of this dialect also received `echo`, so its answer already
-   begins with the prompt.
+3. `echo` requests the prompt before the answer. A provider of this dialect also received `echo`, so the provider's
+   answer already begins with the prompt.
 4. All texts, including refusals, become one text. Reasoning is left out. A tool call raises an error, because this API
-   cannot express it.
+   cannot express tool calls.
 
 Streams are parsed by the rules of `ChunkParser`; a choice may have no text. Streams are rendered by these rules:
 
@@ -244,8 +244,6 @@ def render_part(part: ResponsePart) -> str:
 
 
 class Parser(ChunkParser):
-    """A parser that converts one stream of completions to triocept's events."""
-
     def __init__(self) -> None:
         super().__init__(NAME)
         self._parts = EventBuilder()
@@ -265,8 +263,6 @@ _BEHIND = b',"index":0,"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class Renderer(ChunkRenderer):
-    """A renderer that converts triocept's events for one answer to a stream of completions."""
-
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "text_completion", "cmpl-", render_error)
         self._texts: set[int] = set()  # the open parts that are text

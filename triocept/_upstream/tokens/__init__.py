@@ -1,4 +1,4 @@
-"""Get tokens for training (their ids and log probabilities) from servers that can send them.
+"""Get tokens for training (ids and log probabilities) from servers that can send these data.
 
 * `profile`: the request fields for each kind of server, and the check, when the upstream is opened, that the server
   sends tokens.

@@ -66,7 +66,7 @@ class Collector:
         self._strip = strip
         self._temperature = temperature
         self.prompt_text: str | None = None
-        """The prompt as text, if the server (llama.cpp) sends it without token ids."""
+        """The prompt as text, if the server (llama.cpp) sends the prompt without token ids; otherwise None."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
         self._named: list[int | None] = []  # the token ids that the log probabilities name

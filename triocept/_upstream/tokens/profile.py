@@ -5,10 +5,10 @@ serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, als
 purpose exist, but SGLang refuses a stream if these fields are set.
 
 Tests with llama.cpp's server (xllamacpp 2026.10) showed: this server refuses log probabilities in a stream with tools.
-In a stream without tools, it leaves out the log probabilities of the last token. So an answer without streaming is
-requested. With `verbose`, the server returns the ids of the answer and the text of the prompt, but changes this text
-for some tokenizers. So /apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` is
-set because the server would otherwise return 20 alternatives for each token.
+In a stream without tools, the server leaves out the log probabilities of the last token. So an answer without streaming
+is requested. With `verbose`, the server returns the ids of the answer and the text of the prompt, but changes this text
+for some tokenizers. So /apply-template is called to render the prompt again, and /tokenize to return the ids of the
+prompt's tokens. `top_logprobs: 1` is set because the server would otherwise return 20 alternatives for each token.
 """
 
 from __future__ import annotations

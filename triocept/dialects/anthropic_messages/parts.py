@@ -11,12 +11,12 @@ Thinking, which is signed or redacted:
 
 1. Thinking in an answer to an agent always has a signature that is not empty. Agents drop a block without a signature,
    or show it as text. Thinking that no provider signed gets the signature `UNSIGNED`. When the agent sends this
-   signature back, the parser removes it.
+   signature back, the parser removes the signature.
 2. An agent sends thinking blocks back unchanged. So the signatures of other providers are packed into the signature of
    the block for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the
    agent sends the block back.
-3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
-   thinking with a signature of this dialect.
+3. A provider that signs thinking refuses any thinking that the provider itself did not sign. So a request to a provider
+   contains only thinking with a signature of this dialect.
 
 Content blocks:
 
@@ -96,7 +96,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
     """Convert `tool_choice` into a `ToolChoice`, and a bool that is True if parallel calls are allowed.
 
-    Each of the two values is None if the document does not contain it.
+    Each of the two values is None if the document does not contain this value.
     """
     if value is None:
         return None, None
@@ -219,7 +219,6 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the data of the last signature of Anthropic in `blobs`; None if `blobs` contains no such signature."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 

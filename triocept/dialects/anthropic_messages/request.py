@@ -14,7 +14,7 @@ Rules:
 A thread is a conversation that the server stores, so that the client sends only the new messages. Anthropic's SDKs use
 threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in `beta.messages.tool_runner`, and on
 request in `beta.messages.thread`. The SDKs first send `thread: {"type": "create"}`. Later they send `{"type":
-"continue", "previous_message_id": …}` without `system` and `tools`, because the thread contains these.
+"continue", "previous_message_id": …}` without `system` and `tools`, because the thread contains these fields.
 
 A `ReasoningAsk` contains the values of `thinking` (a budget, adaptive or disabled) and of the effort in
 `output_config`. Other fields of `thinking` stay in `extra["thinking"]`. `output_config` also contains the format of the
@@ -152,7 +152,7 @@ def render_request(request: Request) -> Json:
 
 
 def parse_thread(fields: Fields) -> str | None:
-    """Return the id of the earlier answer that the request continues; None if it continues no answer.
+    """Return the id of the earlier answer that the request continues; None if the request continues no answer.
 
     A `thread` of the type "create" is ignored, because a later request can continue any answer of the rollout.
     """

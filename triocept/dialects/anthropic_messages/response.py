@@ -8,8 +8,8 @@ Rules:
    for a refusal.
 
 An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The API's
-`input_tokens` exclude cached tokens; `Usage.input_tokens` includes them. Further usage fields (`server_tool_use`,
-`service_tier`, …) are stored in `Usage.extra` under their own names.
+`input_tokens` exclude cached tokens; `Usage.input_tokens` includes the cached tokens. Further usage fields
+(`server_tool_use`, `service_tier`, …) are stored in `Usage.extra` under their own names.
 
 Errors have the form `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.
 """
@@ -156,7 +156,6 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `stop_reason`. If the answer contains a refusal, "end" becomes `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 

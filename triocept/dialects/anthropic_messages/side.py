@@ -40,10 +40,7 @@ def key_headers(api_key: str) -> dict[str, str]:
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call by which a provider counts the tokens of the document; see `Dialect.count_tokens`.
-
-    vLLM and llama.cpp also support this call.
-    """
+    # vLLM and llama.cpp have this route, too.
     return counted_by("/v1/messages/count_tokens", only(document, _COUNTED), "input_tokens")
 
 
@@ -52,8 +49,8 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 
     Anthropic's clients accept either of two keys, `ANTHROPIC_API_KEY` and `ANTHROPIC_AUTH_TOKEN`. If both are set, agno
     makes no call and exits as if it had succeeded, and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client
-    reads `ANTHROPIC_API_KEY`. Claude Code in a terminal asks the user before it uses this key, even if both variables
-    are set. With `-p`, Claude Code does not ask.
+    reads `ANTHROPIC_API_KEY`. Claude Code in a terminal asks the user before using this key, even if both variables are
+    set. With `-p`, Claude Code does not ask.
     """
     return {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": api_key}
 

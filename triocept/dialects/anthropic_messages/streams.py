@@ -9,7 +9,7 @@ Rules of the parser:
 
 1. The `type` in an event's data determines the kind of event, not the event's name. Unknown events are skipped.
 2. Blocks may overlap (as in llama.cpp), and block numbers need not be consecutive.
-3. A block of an unknown type is collected until it is complete, and then becomes one opaque part.
+3. A block of an unknown type is collected. When the block is complete, it becomes one opaque part.
 4. The usage in `message_delta` replaces the usage in `message_start`.
 5. An `error` event means that the provider failed. A stream that ends without `message_stop` was truncated.
 
@@ -77,8 +77,6 @@ _CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_bloc
 
 
 class Parser(StreamParser):
-    """A parser that converts one Messages stream to triocept's events."""
-
     def __init__(self) -> None:
         self._sse = SSEDecoder()
         self._blocks = Blocks()
@@ -274,8 +272,6 @@ _UNKNOWN = Usage(input_tokens=0, output_tokens=0)
 
 
 class Renderer(StreamRenderer):
-    """A renderer that converts triocept's events for one answer to a Messages stream."""
-
     def __init__(self, request: Request) -> None:
         self._request = request
         self._own = True
@@ -388,7 +384,6 @@ class _BlockWriter(msgspec.Struct):
     """The bytes of deltas that are written right after the block's start."""
 
     def start(self, part: ResponsePart) -> bytes:
-        """Return the bytes to write when the part starts."""
         raise NotImplementedError
 
     def text(self, text: str) -> bytes:
@@ -402,7 +397,6 @@ class _BlockWriter(msgspec.Struct):
         return self._open(self.block) + self.behind + self.frame + encode_text(text) + b"}}\n\n"
 
     def blob(self, blob: Blob) -> bytes:
-        """Return the bytes to write for an opaque blob of the part."""
         return b""
 
     def end(self) -> bytes:

@@ -31,13 +31,14 @@ A tool result is a `functionResponse`, whose `response` is an object:
 
 Other parts (unknown parts are kept unchanged):
 
-1. A signature (`thoughtSignature`) stays on its original part, because Gemini refuses it on any other part. The
-   signature of a thought becomes a blob; the signature of any other part is in `extra`.
+1. A signature (`thoughtSignature`) stays on its original part, because Gemini refuses the signature on any other part.
+   The signature of a thought becomes a blob; the signature of any other part is in `extra`.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
 3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature
    for the agent, and unpacked when the agent sends the thought back.
-4. Media that have a URL are sent as a URL, even if they come from another dialect, because Gemini reads public URLs.
+4. Media that have a URL are sent as a URL, even if the media come from another dialect, because Gemini reads public
+   URLs.
 """
 
 from __future__ import annotations
@@ -119,7 +120,6 @@ class ProtoFields(Fields):
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
 
     def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
-        """Return the parsed items of a list. Items that are unchanged since the last request are not parsed again."""
         if isinstance(self.peek(name), dict):
             return tuple(parse(item, path) for path, item in self.each(name))
         return memory.read(NAME, self.at(name), self.array(name), parse)
@@ -158,7 +158,6 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the value of the field `tools`, without built-in tools of other providers."""
     functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
     return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
@@ -196,7 +195,7 @@ def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
 
 
 def parse_call(fields: ProtoFields) -> ToolCall:
-    """Convert a `functionCall` part into a `ToolCall`; its id may be empty."""
+    """Convert a `functionCall` part into a `ToolCall`. The id of the `ToolCall` may be empty."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
         raise DialectError(

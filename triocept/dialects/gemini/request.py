@@ -390,7 +390,6 @@ def full_model(name: str) -> str:
 
 
 def render_path(request: Request) -> str:
-    """Return the path and query for sending `request` to a provider. A stream is requested as server-sent events."""
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     return f"/v1beta/{quote(full_model(request.model))}:{verb}"
 

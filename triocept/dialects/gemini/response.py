@@ -248,10 +248,6 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `finishReason`.
-
-    If the answer contains a refusal as text, "end" becomes `SAFETY`.
-    """
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 

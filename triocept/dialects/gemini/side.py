@@ -46,13 +46,6 @@ def render_token_count(count: int) -> Json:
 
 
 def parse_count_request(document: Json, target: Target) -> Request:
-    """Return the request whose tokens are to be counted.
-
-    The document is this request, or contains it as `generateContentRequest`.
-
-    Raises:
-        DialectError: the document is invalid. The error names the path of the invalid field.
-    """
     fields = ProtoFields(document)
     return read_request(fields.object("generateContentRequest") or fields, target)
 
@@ -84,7 +77,6 @@ _MOST_INPUTS = 100
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Parse an `:embedContent` call, which has one text. Raise `DialectError` if the body is invalid."""
     fields = ProtoFields(call.document)
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:

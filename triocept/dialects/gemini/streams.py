@@ -65,8 +65,6 @@ _DOUBT = re.compile(
 
 
 class Parser(StreamParser):
-    """A parser that converts one generateContent stream to triocept's events."""
-
     def __init__(self) -> None:
         self._framing = _Framing()
         self._chunks = Chunks()
@@ -205,8 +203,6 @@ _EMPTY = b'{"candidates": []}'
 
 
 class Renderer(StreamRenderer):
-    """A renderer that converts triocept's events for one answer to a generateContent stream."""
-
     def __init__(self, request: Request) -> None:
         self._request = request
         self._array = request.framing == "json_array"

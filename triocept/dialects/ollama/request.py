@@ -10,12 +10,12 @@ Messages:
 
 1. In this API, a message has a field for each kind of part, not a list of parts. So the parts of a message are written
    as thinking, text, images and calls, in this order. All texts of a message become one string.
-2. A result names its tool, or the id of its call, or neither. If it names neither, it belongs to the oldest call
-   without a result.
+2. A result names its tool, or the id of its call, or neither. If a result names neither, the result belongs to the
+   oldest call without a result.
 3. Results are placed right after their calls, one message each. Other parts of the message that contained the results,
    and media in results, are placed after all results.
-4. The API's only media are images, as inline data. Any other media are replaced by a text that names them.
-5. Thinking that another provider signed is left out, because only that provider can use it.
+4. The API's only media are images, as inline data. Any other media are replaced by a text that names the media.
+5. Thinking that another provider signed is left out, because only that provider can use such thinking.
 
 Requests:
 
@@ -25,8 +25,8 @@ Requests:
    `logprobs`, …) stay in `extra` under their names.
 3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
 4. The API has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
-   tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request is
-   valid without it.
+   tool removes all other tools. The choice "required" cannot be expressed. This choice is left out, because the request
+   is valid without a choice.
 5. Efforts from another dialect become one of the three efforts that the API accepts.
 """
 
@@ -95,7 +95,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """Convert one item of a message's `tool_calls` into a `ToolCall`; its id may be empty."""
+    """Convert one item of a message's `tool_calls` into a `ToolCall`. The id of the `ToolCall` may be empty."""
     fields = Fields(value, path)
     identity = fields.text("id") or ""
     inner = fields.need_object("function")
@@ -243,10 +243,6 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if the agent's JSON body can be sent to a provider unchanged.
-
-    This is the case if the body and `request` agree on whether the answer is streamed.
-    """
     return (document.get("stream") is not False) == request.stream
 
 

@@ -6,7 +6,7 @@ Rules:
    are in `extra["message"]`. `created_at` is always the time of triocept's answer.
 2. In this API, an answer has no id.
 3. The text of a refusal is written as text. Signatures, and parts that only other dialects can express, are left out.
-4. Unknown token counts are estimated, because clients require them.
+4. Unknown token counts are estimated, because clients require the counts.
 
 The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the API has no further token
 counts. The reason is `stop` for answers with tool calls and for refusals, too. Servers before 0.1.40 write no reason.
@@ -16,13 +16,13 @@ its cache may leave `prompt_eval_count` out.
 An error is `{"error": "the message"}`, as a body or as a line of a stream. Besides the message, an error has only its
 HTTP status. The message may be a JSON document: the error of llama.cpp, Ollama's engine (Ollama 0.40).
 
-These rules turn the documents of one answer (one document if it is not streamed) into events:
+These rules turn the documents of one answer (one document if the answer is not streamed) into events:
 
 1. A text continues a directly preceding text, and thinking continues directly preceding thinking. Each tool call is
    complete.
 2. The document with `done` is the last document. This document has the reason and the usage, and may have content.
-3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an
-   answer that is not streamed.
+3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, so that the combined fields equal the
+   fields of an answer that is not streamed.
 
 Parser of a stream:
 
@@ -252,8 +252,6 @@ _DOUBT = re.compile(rb'"(?:error"|tool_calls"|done"\s*+:\s*+(?!false))')
 
 
 class Parser(StreamParser):
-    """A parser that converts one stream of `/api/chat` to triocept's events."""
-
     frame_end = LINE_FRAMES
 
     def __init__(self) -> None:
@@ -298,8 +296,6 @@ _BEHIND = b'},"done":false}\n'
 
 
 class Renderer(StreamRenderer):
-    """A renderer that converts triocept's events for one answer to a stream of `/api/chat`."""
-
     def __init__(self, request: Request) -> None:
         self._request = request
         self._own = True

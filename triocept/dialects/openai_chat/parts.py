@@ -16,7 +16,8 @@ as received). OpenAI itself writes no reasoning.
    field's name in `extra["field"]`. If a second field has a different text, this second field stays among the message's
    unknown fields.
 2. Each item of `reasoning_details` is one opaque blob.
-3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
+3. Reasoning is written to the field from which the reasoning was read. Other reasoning is written to
+   `reasoning_content`.
 
 Content is a string, or a list of text, image_url, input_audio, file and refusal parts. A list of one plain text means
 the same as a string, and is written as a string.
@@ -267,7 +268,6 @@ def field_of(part: Reasoning, *, same_dialect: bool) -> str:
 
 
 def render_detail(blob: Blob) -> Json:
-    """Convert an opaque blob into an item of `reasoning_details`; return None if the blob came from another field."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 

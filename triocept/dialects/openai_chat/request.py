@@ -143,12 +143,9 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` into `response_format`.
-
-    A schema without a name gets one, because OpenAI requires it.
-    """
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
+        # OpenAI requires a name.
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
         document["json_schema"] = known_of(inner)
     return merged(document, output.extra) if same_dialect and output.extra else document
@@ -189,7 +186,6 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 
 def parse_include_usage(fields: Fields) -> bool:
-    """Return True if a stream must end with the token counts. The other stream options stay unread."""
     options = fields.object("stream_options") or Fields({})
     include_usage = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
@@ -203,9 +199,5 @@ def render_stream(request: Request) -> dict[str, Json]:
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a dict with the field `user`.
-
-    The dict is empty if the request has no user, or a user too long for OpenAI.
-    """
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

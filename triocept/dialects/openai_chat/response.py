@@ -6,8 +6,8 @@ Rules:
    `extra["choices"][0]`, and unknown fields of the message are in `extra["choices"][0]["message"]`.
 2. `created` is always the time of triocept's answer.
 3. An answer with a refusal text has the stop reason "refusal".
-4. Several texts become one text, and several pieces of reasoning become one, because the API cannot express their
-   order.
+4. Several texts become one text, and several pieces of reasoning become one piece, because the API cannot express the
+   order of the pieces.
 
 Agents fail on an unknown finish reason (opencode retries for ever), so only OpenAI's four reasons are written. An
 unknown reason from an upstream (`abort`, `error`, `network_error`, …) raises an error.
@@ -194,7 +194,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Convert a `finish_reason` into a stop reason and a stop string; raise `UpstreamError` if it is unknown.
+    """Convert a `finish_reason` into a stop reason and a stop string. Raise `UpstreamError` if the reason is unknown.
 
     Args:
         reason: the value of `finish_reason`.

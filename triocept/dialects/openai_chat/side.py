@@ -33,10 +33,6 @@ from ..side import (
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return environment variables for agents: the endpoint's URL and key, and the model, which some agents need.
-
-    See `Dialect.environment`.
-    """
     return {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_BASE": base_url,

@@ -10,8 +10,8 @@ Rules of the parser:
    extensions. A choice may have no content.
 2. Usage may come in any chunk; the parser uses the last usage. So `ResponseEnd` waits for `[DONE]` or the end of the
    bytes.
-3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an answer
-   that is not streamed.
+3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, so that the combined fields equal the fields
+   of an answer that is not streamed.
 4. An error object in place of a chunk means that the provider failed. A stream that ends without a finish reason was
    truncated.
 
@@ -21,9 +21,10 @@ Further rules for chat completions:
 2. The open text or reasoning ends when a delta with another field comes. Fragments of several tool calls may
    interleave, so calls stay open until the finish reason comes.
 3. A fragment belongs to the call with the fragment's `index`. A fragment without an index belongs to the call with the
-   fragment's `id`. A fragment without an index and an id begins a new call if it names a tool; if not, it belongs to
-   the last call. A fragment with a known index and another id begins a new call (Gemini's chat endpoint sends the index
-   0 for each call). Later fragments may repeat the id and the name, and one fragment may contain a complete call.
+   fragment's `id`. A fragment without an index and an id begins a new call if the fragment names a tool. If the
+   fragment names no tool, it belongs to the last call. A fragment with a known index and another id begins a new call
+   (Gemini's chat endpoint sends the index 0 for each call). Later fragments may repeat the id and the name, and one
+   fragment may contain a complete call.
 
 Rules of the renderer:
 
@@ -193,8 +194,6 @@ class ChunkParser(StreamParser):
 
 
 class Parser(ChunkParser):
-    """A parser that converts one stream of chat completions to triocept's events."""
-
     def __init__(self) -> None:
         super().__init__(NAME)
         self._parts = EventBuilder()
@@ -338,7 +337,6 @@ class ChunkRenderer(StreamRenderer):
         return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
 
     def begin(self, event: ResponseStart) -> None:
-        """Process the start of the answer: build the JSON fields that all chunks share."""
         self._own = is_same_dialect(event.dialect, self._name)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
@@ -379,8 +377,6 @@ class _OpenCall(FittedCall):
 
 
 class Renderer(ChunkRenderer):
-    """A renderer that converts triocept's events for one answer to a stream of chat completions."""
-
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)
         self._frames: dict[int, tuple[bytes, bytes]] = {}  # bytes around a delta, by the index of its part

@@ -122,7 +122,6 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
 
 
 def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the JSON object for one text in the list `summary` or `content` of a reasoning item."""
     kind = _TYPES[text_field(part, same_dialect=same_dialect)]
     return {"type": kind, "text": text, **_unplaced_extra(part, same_dialect=same_dialect)}
 

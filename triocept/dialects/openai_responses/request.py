@@ -9,7 +9,8 @@ Rules:
 3. A websocket frame is also parsed as a request. The frame's field `type` is ignored, and its field `generate` is kept
    in `extra`.
 4. The API has no stop strings, seeds and penalties, but some servers support these. If the request came in this
-   dialect, these settings are written for a provider. If the request came in another dialect, they are left out.
+   dialect, these settings are written for a provider. If the request came in another dialect, these settings are left
+   out.
 5. If several calls in a request from another dialect have the same id, the later calls get new ids.
 6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 
@@ -17,7 +18,7 @@ The input is a string, or a list of items:
 
 1. `instructions` becomes the first system message, which has `extra["field"]`. System messages at the start of a
    conversation from another dialect become the `instructions`.
-2. An input message is one `Message`. Consecutive items that the model wrote are one assistant message, so that it
+2. An input message is one `Message`. Consecutive items that the model wrote are one assistant message. This message
    equals the answer that the agent got.
 3. A tool result is one message. The result of a free-text call has the type `custom_tool_call_output`.
 4. An unknown item is kept unchanged, in the `extra["item"]` of a message. The message's role depends on the item. If
@@ -289,7 +290,7 @@ def _runs(items: Sequence[Json], same: int, known: Sequence[_Run]) -> list[_Run]
         items: the items of the `input`.
         same: number of items, counted from the beginning, that are the same objects as in the latest call.
         known: the groups of the latest call. Groups of the first `same` items are returned unchanged, except the last
-            of these groups, because further items may belong to it.
+            of these groups, because further items could belong to that group.
     """
     count = max(0, bisect_left(known, same, key=itemgetter(0)) - 1)
     first = known[count][0] if count else 0
@@ -373,9 +374,9 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` into `text.format`. A schema without a name gets one, because OpenAI requires it."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
+        # OpenAI requires a name.
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}
         document |= known_of(inner)
     return merged(document, output.extra) if same_dialect and output.extra else document

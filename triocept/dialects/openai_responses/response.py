@@ -317,7 +317,6 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a `Usage` into the JSON object `usage`, with every number that clients require."""
     document: dict[str, Json] = {
         "input_tokens": usage.input_tokens,
         _INPUTS: {
@@ -360,8 +359,8 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
     """Convert a failure into the `error` event that ends a stream.
 
     Codex does not retry after some error codes, and retries after all others. So the code is chosen to match
-    `should_retry`. In a stream, Codex does not retry after "server_is_overloaded", although it retries after the same
-    error of an HTTP answer. So a stream gets "server_error" in place of this code.
+    `should_retry`. In a stream, Codex does not retry after "server_is_overloaded", although Codex retries after the
+    same error of an HTTP answer. So a stream gets "server_error" in place of this code.
     """
     error = render_error(failure)["error"]
     if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
@@ -415,7 +414,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error that a provider's JSON body or event contains; None if it contains no error."""
+    """Return the error that a provider's JSON body or event contains; None if there is no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -1,7 +1,7 @@
 """Calls other than model calls: token counts, compaction, and calls that fetch, continue or name earlier answers.
 
-`GET /v1/responses/{id}` returns an earlier answer; with `stream=true`, it returns server-sent events.
-`GET /v1/responses/{id}/input_items` returns the input of an earlier answer.
+`GET /v1/responses/{id}` returns an earlier answer; with `stream=true`, the answer comes as server-sent events. `GET
+/v1/responses/{id}/input_items` returns the input of an earlier answer.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Rules:
 
 1. The `type` in an event's data determines the kind of event. If `type` is missing, the event's name determines the
-   kind. Unknown events are skipped. Sequence numbers are ignored, because some servers leave them out.
+   kind. Unknown events are skipped. Sequence numbers are ignored, because some servers leave the numbers out.
 2. Items may overlap, the indexes of items may be missing, and an item may come complete in one event (see `Parts`).
 3. `completed` and `incomplete` end the answer. `failed` and `error` mean that the provider failed. A stream without any
    of these four events was truncated.
@@ -55,8 +55,6 @@ _CONTENT = events_pattern(rb'\{"type": ?"response\.[a-z_]+\.delta",', rb"respons
 
 
 class Parser(StreamParser):
-    """A parser that converts one Responses stream to triocept's events."""
-
     def __init__(self) -> None:
         self._sse = SSEDecoder()
         self._parts = Parts()

@@ -7,7 +7,7 @@ Rules of the stream:
 2. Parts may overlap; `output_index` identifies the item of an event.
 3. `output_item.done` is sent when the next event shows that no further part belongs to the item. Codex and opencode run
    every call after its `output_item.done`, even if the answer then fails. So `output_item.done` is never sent for a
-   call that a token limit or a failure may have cut.
+   call that a token limit or a failure could have cut.
 4. The terminal event contains the whole output, and the usage with all token counts (estimated if unknown).
 5. The name of each server-sent event is also the `type` in its data.
 
@@ -15,12 +15,13 @@ Rules of an item (an `ItemWriter` writes each part of an item):
 
 1. Every event has `output_index`, `item_id` and a sequence number. An event of a part also has `content_index` or
    `summary_index`.
-2. `output_item.done` makes agents run the call in the item, so it is not sent for a call that a token limit may have
-   cut.
+2. `output_item.done` makes agents run the call in the item, so this event is not sent for a call that a token limit
+   could have cut.
 3. A part of a summary begins when its first character arrives. An item without text has only a start and an end.
 4. A call that must be converted to the kind that the agent declared (JSON or free text) is not sent until it is
    complete.
-5. The last events of a call are sent together with the end of its item, because they make an agent run the call.
+5. The last events of a call are sent together with the end of its item, because these events make an agent run the
+   call.
 """
 
 from __future__ import annotations
@@ -75,7 +76,6 @@ class Counter:
         """The answer's id."""
 
     def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
-        """Return an event of this type, with the next sequence number."""
         data = encode_json({"type": kind, "sequence_number": self.next, **fields})
         self.next += 1
         return WireEvent(kind, data)
@@ -165,18 +165,15 @@ class ItemWriter:
         raise NotImplementedError
 
     def text(self, text: str) -> list[WireEvent]:
-        """Return the events for the next piece of the part's text."""
         if not text:
             return []
         self.texts.append(text)
         return [self.item.delta(self.kind, self._frame, text)]
 
     def blob(self, blob: Blob) -> list[WireEvent]:
-        """Return the events for an opaque blob of the part."""
         return []
 
     def end(self) -> list[WireEvent]:
-        """Return the events of the part's end."""
         return []
 
     def finish(self) -> list[WireEvent]:
@@ -530,8 +527,6 @@ class Documents:
 
 
 class Renderer(StreamRenderer):
-    """A renderer that converts triocept's events for one answer to server-sent events of the Responses API."""
-
     def __init__(self, request: Request) -> None:
         self._documents = Documents(request)
 
