@@ -203,7 +203,7 @@ def plan_run(
         if agent is not None:
             what = f'the agent has no task: add it, as in: triocept run --agent {agent} -- "fix the bug"'
         raise click.UsageError(what)
-    if agent is None and (option := command[0].partition("=")[0]) in _own_options():
+    if agent is None and (option := command[0].partition("=")[0]) in _options_of_command():
         raise click.UsageError(
             f"{option} is an option of triocept, but it is written after --: write it before --, as in: triocept run "
             f"{shlex.join(command[:2])} -- …"
@@ -235,8 +235,7 @@ def plan_run(
     return plan
 
 
-def _own_options() -> set[str]:
-    """Return the names of the options that the running triocept command has."""
+def _options_of_command() -> set[str]:
     context = click.get_current_context(silent=True)
     return (
         set()
@@ -259,7 +258,7 @@ def _check_task(plan: AgentPlan, agent: str) -> None:
         )
     if (option := next((word for word in task if re.match(r"-[^\s\d]", word)), None)) is not None:
         words = " ".join(task[: task.index(option)]) or "fix the bug"
-        is_own = option in _own_options()
+        is_own = option in _options_of_command()
         more = f". As an option of triocept, write {option} before the first --" if is_own else ""
         raise click.UsageError(
             f"{option} looks like an option of {agent}, but COMMAND is the agent's task. Write options of the agent "

@@ -112,7 +112,7 @@ def run(
     if options["live"] and (interactive or options["quiet"]):
         other = "--interactive" if interactive else "--quiet"
         raise click.UsageError(f"--live and {other} exclude each other: the table needs the terminal")
-    busy = "with --interactive the agent has the terminal" if interactive else busy_of(options)
+    busy = "with --interactive the agent has the terminal" if interactive else why_no_terminal(options)
     policy = policy_of(options.pop("policy"), options.pop("approve"), no_terminal=busy, view=options["view"])
     replay = replay_of(options)
     model = one_model(Script(script) if script else None, handler, forward)
@@ -166,15 +166,17 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
     forward = forward_of(options)
     limits = limits_of(options, forward)
     policy = policy_of(
-        options.pop("policy"), options.pop("approve"), no_terminal=busy_of(options), view=options["view"]
+        options.pop("policy"),
+        options.pop("approve"),
+        no_terminal=why_no_terminal(options),
+        view=options["view"],
     )
     model = one_model(Script(script) if script else None, handler, forward)
     serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, policy=policy, **options)
     end_with(serving.run, script=getattr(model, "path", None))
 
 
-def busy_of(options: dict[str, Any]) -> str:
-    """Return the reason why no person can be asked at the terminal. Return an empty text if a person can be asked."""
+def why_no_terminal(options: dict[str, Any]) -> str:
     return "with --live the table has the terminal" if options["live"] else ""
 
 

@@ -84,7 +84,6 @@ class Page:
 
 
 def width_of(pieces: Iterable[Piece]) -> int:
-    """Return the number of terminal columns that a line with these pieces needs."""
     return cell_len(visible("".join(map(_text, pieces))))
 
 

@@ -203,7 +203,6 @@ async def open_rollout(
 
 
 def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
-    """Return the table of `--live`. Return None if the option is not given, or if standard error is not a terminal."""
     return LiveTable(limits.prices if limits is not None else None) if wanted and has_terminal() else None
 
 

@@ -49,7 +49,6 @@ def a_directory(path: Path) -> str:
 
 
 def command_line(agent: AgentStart) -> str:
-    """Return the agent's command: `claude -p 'fix the bug'`."""
     return shlex.join([agent.name, *agent.argv[1:]])
 
 
