@@ -327,7 +327,6 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
 
 def lacking(sample: Sample, scorers: Iterable[str]) -> list[str]:
-    """Return those of `scorers` that have not given `sample` a score."""
     return [scorer for scorer in scorers if not any(belongs(score, scorer) for score in sample.scores)]
 
 
