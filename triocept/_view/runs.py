@@ -343,7 +343,7 @@ class Run:
                 kept = {*new}
                 gone = ranges_of([number for number in old[shared:] if number not in kept])
             tools_changed = self.tools_of(base.request) != self.tools_of(turn.request)
-            system_changed = self._system(base) != self._system(turn)
+            system_changed = self._system_numbers(base) != self._system_numbers(turn)
         usage = usage_of(turn)
         return {
             "run": self.id,
@@ -378,8 +378,7 @@ class Run:
             "drafts": len(turn.drafts),
         }
 
-    def _system(self, turn: Turn) -> list[int]:
-        """Return the numbers of the leading messages of `turn` whose roles are `system` or `developer`."""
+    def _system_numbers(self, turn: Turn) -> list[int]:
         heads = takewhile(lambda each: each.role in ("system", "developer"), turn.request.messages)
         return listed(self.ranges(turn))[: sum(1 for _ in heads)]
 
