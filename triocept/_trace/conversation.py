@@ -1,4 +1,4 @@
-"""The conversation that a call belongs to.
+"""Define the conversation that a call belongs to, and recognize side calls.
 
 A conversation is the agent's main conversation, the conversation of a sub-agent, or a side call. A side call is a
 separate call, such as a request for a title.

@@ -233,7 +233,7 @@ class Conversations:
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:
-        """Add a turn. Return its `Place`: its conversation, and the turn that it continues or restarts from."""
+        """Add a turn, and return its `Place`."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)

@@ -104,7 +104,7 @@ def _models(requested: str, notes: Mapping[str, Json], response: Response | None
 
 
 def cost_of(turns: Iterable[Turn], prices: Mapping[str, Price]) -> float | None:
-    """Return the cost of turns; None if `prices` has no price for one of the models."""
+    """Return the cost of the turns; None if `prices` has no price for the model of a turn."""
     total = 0.0
     for turn in turns:
         for models, usage in _spent(turn):

@@ -73,8 +73,9 @@ class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     edited: tuple[str, ...] = ()
     """Tools that both calls offer, but with different descriptions, parameters or other fields."""
     reordered: bool = False
-    """True if the tools of both calls are in a different order. In another order, the same tools make the prompt
-    differ, so the provider cannot use its cached prompt."""
+    """True if the tools that both calls offer are in a different order. In another order, the same tools make the
+    prompt differ, so the provider cannot use its cached prompt.
+    """
     count: int = 0
     """Number of tools in the second call."""
 

@@ -109,7 +109,7 @@ class Claim:
         """Move the file to `taken`, so that it cannot be claimed again.
 
         Raises:
-            OSError: the file could not be moved; it is still claimed.
+            OSError: the file could not be moved. This process still has the claim.
         """
         self._move(_TAKEN)
 
@@ -117,7 +117,7 @@ class Claim:
         """Move a damaged file to `damaged`, and return its new path.
 
         Raises:
-            OSError: the file could not be moved; it is still claimed.
+            OSError: the file could not be moved. This process still has the claim.
         """
         return self._move(_DAMAGED)
 

@@ -23,7 +23,7 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The position of a rollout's lines in a file: their byte ranges.
+    """The byte ranges of a rollout's lines in a file.
 
     Lines of other rollouts may be between these ranges.
     """

@@ -27,8 +27,9 @@ from .._util.disk import sync
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""The file is opened non-blocking. A blocking `open` of a pipe would wait for a reader, and of a serial device for a
-carrier."""
+"""The file is opened non-blocking. A blocking `open` would wait: for a reader if the file is a pipe, and for a carrier
+if it is a serial device.
+"""
 _HEAD = 256
 """Number of bytes, from the start of the last written block, that stay in memory. These bytes contain the ids of the
 rollout and its run, so they identify the file."""

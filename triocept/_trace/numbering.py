@@ -72,7 +72,7 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A message of the rollout; equal messages are one `Said`.
+    """A message of the rollout. Equal messages share one `Said`.
 
     The content of a message is written to the file once, even if an agent sends the message many times.
     """

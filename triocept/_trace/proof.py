@@ -84,7 +84,7 @@ class RecentRanges(Generic[T]):
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
         """Return the conversation that consists of the messages with the numbers in `ranges`.
 
-        New messages get values by `make`.
+        `make` is called for each new message.
 
         Raises:
             KeyError: no message has one of these numbers. The values of the messages before the missing number stay in
@@ -163,7 +163,7 @@ class Unfit(Exception):
 
 
 class Proof:
-    """Verification of the lines of one rollout in one file, line by line.
+    """A verifier of the lines of one rollout in one file. It gets one line after another.
 
     Args:
         rollout, run: id and run of the rollout.
@@ -339,7 +339,7 @@ class Proof:
             self._gap("request_changed", number, "the call's request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the hash over a conversation's messages, the last of which has the number `number`.
+        """Return the hash over the messages of a conversation, up to the message with the number `number`.
 
         For each earlier message, `before` contains the hash over the messages up to that message.
         """

@@ -1,4 +1,4 @@
-"""Raw answers: bytes that were sent instead of an answer in the agent's dialect.
+"""Define raw answers: bytes that are sent in place of an answer in the agent's dialect.
 
 The bytes are sent unchanged, so a replay can send the recorded bytes again.
 """
@@ -151,7 +151,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return `item`, an item of a body: bytes, or a pause in seconds. Raise if `item` is neither bytes nor a pause."""
+    """Return `item`, an item of a body: bytes, or a pause in seconds. Raise an error if `item` is neither."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

@@ -131,7 +131,7 @@ def error_of_all(errors: Sequence[DialectError], path: str | os.PathLike[str]) -
 
 
 def content_of(path: str | os.PathLike[str]) -> str:
-    """Return a description of a file that is not a trace file, with the advice how a trace file is written."""
+    """Return a text for an error: what a file contains that is not a trace file, and how to write a trace file."""
     with open(path, "rb") as file:
         head = file.read(_HEAD)
     try:
@@ -246,7 +246,7 @@ class TraceReader:
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent (the line written when a call begins) of the call `call`, whose turn was not read yet.
+        """Return the intent of the call `call`, whose turn was not read yet.
 
         Return None if the call is unknown, or if some of its messages are missing.
         """

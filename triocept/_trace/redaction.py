@@ -127,7 +127,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """Return `text` without the texts that match the patterns, the function and (if set) `known_keys`."""
+        """Return `text` with its secrets replaced: by the patterns, by `known_keys` (if it is set), and by the function."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:
@@ -184,7 +184,8 @@ class Redactor:
     def request(self, request: Request) -> Request:
         """Return the redacted request.
 
-        For messages of earlier requests, the redacted request contains the same redacted objects.
+        A message that an earlier request also contained is redacted only once. Both redacted requests contain the same
+        object for it.
         """
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
@@ -294,8 +295,7 @@ class Redactor:
     def _wire(self, wire: WireView) -> WireView:
         """Return the redacted wire view (the HTTP traffic of a call).
 
-        If the program has a `Redaction`, the bodies are left out, because its patterns cannot find escaped texts in
-        them.
+        If the program has a `Redaction`, the bodies are left out: its patterns cannot find escaped texts in the bodies.
         """
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:

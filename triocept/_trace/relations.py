@@ -163,7 +163,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     def relation(self, conversation: Conversation, aside: str | None) -> Relation:
         """Return the turn's relation to earlier turns.
 
-        `aside`: id of the turn to which this turn is related if this turn is a side call and continues no turn.
+        `aside` is the id of the turn to which this turn is related if this turn is a side call and continues no turn.
         """
         parent = self.place.parent
         if self.again is not None:

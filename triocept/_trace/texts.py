@@ -1,4 +1,4 @@
-"""Functions that return readable texts: of messages and their parts, and of JSON values such as a call's arguments."""
+"""Make readable texts of messages and their parts, and of JSON values such as a call's arguments."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def text_of(message: Message) -> str:
 def texts_of(message: Message) -> list[str]:
     """Return a text for each part of a message.
 
-    The text of a tool call consists of its name and arguments. The text of media is the kind, and the text of an opaque
-    part is its JSON.
+    The text of a tool call consists of its name and arguments. The text of media consists of their kind and name. The
+    text of an opaque part is its JSON.
     """
     return [_text(part) for part in message.content]
 

@@ -7,7 +7,7 @@ from .turn import Turn
 
 
 def waited(turn: Turn) -> float:
-    """Return the seconds of a turn's duration for which it waited for decisions of policies or people.
+    """Return the seconds for which a turn waited for decisions of policies or people.
 
     The decisions about the calls of one answer are made concurrently, so only the longest of them is counted. Decisions
     about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and are not counted.

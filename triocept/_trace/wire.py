@@ -1,4 +1,4 @@
-"""The wire view of a call: its HTTP traffic (request and answer), which is recorded with `record_wire=True`.
+"""Record the wire view of a call, which is its HTTP traffic (request and answer), with `record_wire=True`.
 
 Rules:
 

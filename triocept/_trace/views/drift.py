@@ -136,7 +136,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the answer's difference (`close_trim`, `resampled_text`) if `name` is `template_drift`. Otherwise None.
     """
     messages: MessageChange
-    """Change of the messages and tools: `same`, `edited`, or `none` in common."""
+    """Change of the messages and tools: `same`, `edited`, or `none` (they have nothing in common)."""
     prompt_length: int = 0
     """Number of tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
@@ -222,7 +222,7 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """Return a dict from the id of each turn to the earlier turn with which it is compared; None for a new root."""
+    """Return, for each turn by its id, the id of the earlier turn with which it is compared; None for a new root."""
     found: dict[str, str | None] = {}
     for turn, relation in trace.relations.items():
         match relation.kind:
