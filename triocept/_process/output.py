@@ -123,7 +123,7 @@ class OutputBuffer:
 class Tee:
     """A file that receives all output of one stream.
 
-    Worker threads write it, so that a slow disk delays only this agent.
+    Worker threads write to the file, so that a slow disk delays only this agent.
     """
 
     def __init__(self, file: BinaryWriter) -> None:

@@ -40,7 +40,7 @@ _PLAIN_MODES = (
 
 
 def terminal_problem() -> str | None:
-    """Return the reason why this program cannot give its terminal to an agent; None if it can."""
+    """Return the reason why this program cannot give its terminal to an agent; None if there is no such reason."""
     if threading.current_thread() is not threading.main_thread():
         return "this is not the main thread"
     if os.name != "posix" or not (os.isatty(FD) and os.isatty(1)):

@@ -111,7 +111,7 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return `line`. If the line is too long, return only its label and the text around its first difference.
+    """Return `line`; if it is too long, only its label and the text around its first difference.
 
     `head` is the index of the first difference in `line`.
     """

@@ -28,7 +28,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """The start of an agent process: the directories of the agent that are known."""
+    """The known directories of an agent process."""
 
     @property
     def cwd(self) -> str: ...

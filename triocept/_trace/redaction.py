@@ -127,7 +127,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """Return `text` with its secrets replaced: by the patterns, by `known_keys` (if it is set), and by the function."""
+        """Return `text` with its secrets replaced, by the patterns, by `known_keys` (if set) and by the function."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Functions that run several steps, collect the exceptions of the steps, and raise them at the end.
+"""Run several steps, collect the exceptions of the steps, and raise these exceptions at the end.
 
 Rules:
 
@@ -96,7 +96,7 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return `errors` without the exceptions all of whose parts are parts of `error`, too."""
+    """Return `errors`, but leave out each exception that consists only of parts of `error`."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 

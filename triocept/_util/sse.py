@@ -1,4 +1,4 @@
-"""Server-sent events: conversion between bytes and events, without I/O.
+"""Convert bytes to server-sent events, and events to bytes, without I/O.
 
 Rules (WHATWG HTML, "Parsing an event stream"):
 

@@ -101,7 +101,7 @@ def all_visible(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print `text`, the last words of a program that ends, to standard error.
+    """Print `text`, the last message of a program that ends, to standard error.
 
     Wait up to a second for a blocked terminal.
     """

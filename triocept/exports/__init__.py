@@ -1,4 +1,4 @@
-"""Writers of traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
+"""Write traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
 * `flat` writes a row for each turn, as JSONL or as Parquet.
 * `fine_tuning` writes and checks lines for OpenAI's fine-tuning.

@@ -1,4 +1,4 @@
-"""The export formats, by name, and the function `write_export`. If an export fails, no incomplete file remains.
+"""List the export formats by name, and write exports. If an export fails, no incomplete file remains.
 
 An export is first written next to its final path, under a name that begins with a dot. The export gets its final name
 when it is complete and on the disk. An existing file is replaced only with `replace=True`. Folders, devices

@@ -1,4 +1,4 @@
-"""Writer of ATIF 1.8 (Harbor's Agent Trajectory Interchange Format): a folder of JSON documents.
+"""Write ATIF 1.8 (Harbor's Agent Trajectory Interchange Format): a folder of JSON documents.
 
 Rules:
 
@@ -50,7 +50,7 @@ def atif_documents(
 
     Args:
         trace: the trace. If no call in it was answered, it has no document.
-        losses: counter of content that the documents cannot express; None means that this is not counted.
+        losses: counter of content that the documents cannot express; None means that such content is not counted.
         name: beginning of the file names; empty means the rollout's id.
     """
     losses = losses if losses is not None else Losses()
@@ -205,7 +205,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return `text`; but if `parts` contain images, a list of the texts and images in `parts`."""
+        """Return `text`. If `parts` contain images, return a list of the texts and images in `parts`."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -37,7 +37,7 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
 
     Args:
         trace: the trace.
-        losses: counter of content that a line cannot express; None means that this is not counted.
+        losses: counter of content that a line cannot express; None means that such content is not counted.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))

@@ -33,7 +33,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
 
     Args:
         trace: the trace.
-        losses: counter of content that has no column; None means that this is not counted.
+        losses: counter of content that has no column; None means that such content is not counted.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, Lost.SERVICE_CALLS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)

@@ -1,4 +1,4 @@
-"""Writer of HAR 1.2, the HTTP archive format of browsers, with a page for each rollout and an entry for each turn.
+"""Write HAR 1.2, the HTTP archive format of browsers, with a page for each rollout and an entry for each turn.
 
 If a trace was recorded with `record_wire=True`, it contains the bytes of each call, without keys. The entries then
 contain these bytes, too. Any other trace contains only the content of the calls. Then the turn's dialect writes request
@@ -50,7 +50,7 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counter of content that the archive cannot express; None means that this is not counted.
+        losses: counter of content that the archive cannot express; None means that such content is not counted.
     """
     losses = losses if losses is not None else Losses()
     pages, entries = [], []

@@ -1,4 +1,4 @@
-"""Writer of the live view's page as one HTML file, which contains all data that the page shows.
+"""Write the live view's page as one HTML file, which contains all data that the page shows.
 
 The file needs no server, and loads nothing. It does not contain token ids, the pieces of streamed answers, or HTTP
 traffic.
@@ -21,7 +21,7 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counter of content that is not in the page; None means that this is not counted.
+        losses: counter of content that is not in the page; None means that such content is not counted.
         title: the title of the page. If None, the title is the id of the only rollout, or the number of rollouts.
     """
     source = source_of(traces, losses if losses is not None else Losses(), title)

@@ -1,4 +1,4 @@
-"""Writer of a JSON log of Inspect (inspect-ai 0.3.285), which Inspect's functions and its viewer can read.
+"""Write a JSON log of Inspect (inspect-ai 0.3.285), which Inspect's functions and its viewer can read.
 
 Rules:
 
@@ -43,7 +43,7 @@ def inspect_log(
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counter of content that the log cannot express; None means that this is not counted.
+        losses: counter of content that the log cannot express; None means that such content is not counted.
         task: the log's name in the viewer.
     """
     losses = losses if losses is not None else Losses()
@@ -329,7 +329,10 @@ class SampleEvents:
         return self._tools[key]
 
     def _places_of(self, message: Message) -> list[int]:
-        """Return the indexes of the entries for `message` in the log's message pool. If it has none yet, add them."""
+        """Return the indexes of the entries for `message` in the log's message pool.
+
+        If there are none yet, add them.
+        """
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             known = self._known[id(message)] = (message, [])

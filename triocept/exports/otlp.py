@@ -53,7 +53,7 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
     Args:
         trace: the trace.
-        losses: counter of content that the spans cannot express; None means that this is not counted.
+        losses: counter of content that the spans cannot express; None means that such content is not counted.
         content: if True, messages, answers and tools are attributes of each call's span. The size of the document then
             grows with the square of a conversation's length.
     """

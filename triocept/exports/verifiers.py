@@ -1,4 +1,4 @@
-"""Writer of episodes in the format of the package verifiers (0.4.0): its file `traces.jsonl`, a line for each rollout.
+"""Write episodes in the format of the package verifiers (0.4.0): its file `traces.jsonl`, a line for each rollout.
 
 Rules:
 
@@ -57,7 +57,7 @@ def verifiers_episode(
 
     Args:
         trace: the trace.
-        losses: counter of content that the episode cannot express; None means that this is not counted.
+        losses: counter of content that the episode cannot express; None means that such content is not counted.
         reward: name of the score that is the reward; all other scores are metrics. If None and the rollout has only one
             score, this score is the reward. If None and it has several scores, all become metrics, and a warning is
             issued: verifiers would add several rewards up.

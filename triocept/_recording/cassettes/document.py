@@ -161,7 +161,7 @@ def _read_call(
 ) -> tuple[int, Request, Answer]:
     """Return the number, the request and the answer of the call that `node` describes.
 
-    `before`: for each earlier call, by its number, all its messages.
+    `before` contains, for each earlier call by its number, all messages of that call.
     """
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:

@@ -1,4 +1,4 @@
-"""The dialect-neutral form in which a cassette compares and writes requests, and the reader of this form.
+"""Convert requests to the dialect-neutral form in which a cassette compares and writes them, and back.
 
 The form is the JSON value that the file contains. So calls are compared only by details that the file shows.
 

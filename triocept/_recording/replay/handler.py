@@ -59,9 +59,10 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds that an agent gets to process an answer in one of its conversations. Only then does a replay send an answer
-in another conversation whose next call reports the first answer. 0.1 s was sufficient in 12 of 12 runs of Claude Code
-2.1.332 with two sub-agents."""
+"""Seconds that an agent gets to process an answer in one of its conversations, before a replay sends an answer in
+another conversation. This matters if the next call of the other conversation reports the first answer. 0.1 s was
+sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents.
+"""
 PATIENCE = 10.0
 """Maximum seconds without any event, in addition to twice the recorded time, for which an answer waits. When exceeded:
 the answer is sent, although events are missing."""
@@ -85,7 +86,7 @@ class Gate:
     def note(self, number: int, *, settled: bool) -> None:
         """Note that the live call of the recorded turn `number` has arrived.
 
-        If `settled`, note that it has its answer.
+        If `settled` is True, note that the call has its answer.
         """
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
@@ -205,7 +206,7 @@ class ReplayRun:
     ) -> None:
         """Wait for the recorded events that came before the answer in `found`. Then send this answer to `exchange`.
 
-        `notes` contains the differences between this call and the recorded call.
+        `notes` contains the differences between the live call and the recorded call.
         """
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}

@@ -99,7 +99,7 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
     """Return the position at which `conversation` first reports a sub-agent's end.
 
-    Return None if it reports no end.
+    Return None if the conversation does not report this end.
 
     A text reports the end if it contains the sub-agent's name in a notification, or the sub-agent's final text.
 
@@ -231,7 +231,7 @@ class _SubAgent(NamedTuple):
         return self.family[place] if self._compacts(place) else None
 
     def _goes_on(self, place: int) -> bool:
-        """Return True if the launching conversation's call at index `place` continues this conversation's last call."""
+        """Return True if the launching conversation's call at index `place` continues the call before it."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:

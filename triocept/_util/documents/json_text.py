@@ -85,7 +85,10 @@ class _Walk:
         return found
 
     def _goes_on(self, end: str) -> bool:
-        """Skip the next `[`, `{`, `,`, `]` or `}`. Return True if an item follows it, and False if it is `end`."""
+        """Skip the next `[`, `{`, `,`, `]` or `}`.
+
+        Return False if this character is `end`; otherwise an item follows.
+        """
         self._skip()
         if self._text[self._at] != end:
             self._at += 1

@@ -67,7 +67,7 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Convert `value` to the type `kind` with msgspec, and return the result. Default: the node's own value.
+        """Convert `value` (default: the node's own value) to the type `kind` with msgspec, and return the result.
 
         Raise DialectError if `value` cannot be converted; the error contains the line and path of the wrong part.
         """
