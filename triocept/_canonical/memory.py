@@ -341,8 +341,8 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""Pairs of buffers (see `_is_written_as`) that no thread uses at present. There are as many pairs as threads have
-parsed at the same time."""
+"""Pairs of buffers (see `_is_written_as`) that no thread uses at present. The number of pairs is the largest number of
+threads that have parsed at the same time."""
 _KEPT = 4 * 1024 * 1024
 """Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()

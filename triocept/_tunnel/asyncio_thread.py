@@ -101,7 +101,7 @@ class AsyncioThread:
                 tasks[0].exception()  # marks the exception as retrieved
             raise
         if tasks[0].cancelled():
-            raise RuntimeError("asyncio cancelled the call, although trio did not")
+            raise RuntimeError("asyncio cancelled the call, although trio did not cancel it")
         return tasks[0].result()
 
     @trio.lowlevel.enable_ki_protection

@@ -83,7 +83,9 @@ def check_url(url: str, *, whose: str) -> str:
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError(f"{whose} must be a URL that begins with http:// or https://, not {url!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(f"{whose} must have no query, no fragment and no password, because it is a base URL")
+        raise ValueError(
+            f"{whose} must have no query, no fragment and no password, because agents use it as their base URL"
+        )
     return url.rstrip("/")
 
 

@@ -46,7 +46,7 @@ class Restored(msgspec.Struct, frozen=True):
     dropped: int
     """Number of reasoning parts that the upstream cannot use."""
     changed: bool
-    """True if the messages differ from those that the agent sent."""
+    """True if the messages differ from the messages that the agent sent."""
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
@@ -75,7 +75,7 @@ class _Index:
     def __init__(self) -> None:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
-        """For each tool call, by its id: the turn that contains it."""
+        """The turn of each tool call, by the id of the call."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
         """Turns of one upstream whose answers have equal texts and calls. The dict's key consists of a hash of text and
         calls, and the upstream's name."""

@@ -1,6 +1,6 @@
 """Make the HTTP request to the provider. The JSON body is the agent's own body, or a body in the provider's dialect.
 
-This module needs no HTTP package. `transport` needs one, and is imported when the first upstream is opened.
+This module needs no HTTP package. `transport` needs an HTTP package, and is imported when the first upstream is opened.
 
 Rules:
 

@@ -403,7 +403,7 @@ class Upstream:
     def _check_open(self) -> None:
         if self._transport.closed:
             raise trio.ClosedResourceError(
-                f"{self!r} is closed: use it within the block of its `open_upstream`"
+                f"{self!r} is closed: use an upstream within the block of its `open_upstream`"
             )
 
     @contextmanager
@@ -488,7 +488,10 @@ class Upstream:
     def _policy(
         self, reply: ProviderReply, response: Response | None, sampled: Response | None = None
     ) -> tuple[str | None, str | None]:
-        """Return the version of the weights at the start of an answer, and the version at its end."""
+        """Return the version of the weights at the start of an answer, and the version at its end.
+
+        `sampled` is the model's own answer. None means that `response` is the model's answer.
+        """
         response = sampled or response
         extra = response.extra if response is not None else None
         return self._pauses.versions(reply.in_flight, versions_in(extra) if extra else ())
@@ -774,7 +777,7 @@ async def open_upstream(
     profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
         raise ValueError(
-            "tokens= needs model=, because one call at the start checks that the server sends tokens"
+            "tokens= needs model=: a test call at the start, which checks the tokens, must name a model"
         )
     overrides = Overrides(
         model=model,

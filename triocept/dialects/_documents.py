@@ -43,7 +43,7 @@ _HIDDEN = re.compile(rb"\\u00[4-7]")
 def decode_json(data: bytes | str) -> Json:
     r"""Decode JSON text or bytes.
 
-    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as U+FFFD.
+    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes it if an emoji was cut in two) is read as U+FFFD.
 
     Raises:
         DialectError: the bytes are not JSON.
@@ -60,7 +60,7 @@ def decode_json(data: bytes | str) -> Json:
             pass
         raise DialectError(f"not valid JSON: {exc}") from exc
     except RecursionError as exc:
-        raise DialectError("not valid JSON: it is nested too deeply") from exc
+        raise DialectError("not valid JSON: the JSON is nested too deeply") from exc
 
 
 def encode_json(document: Json) -> bytes:

@@ -258,12 +258,12 @@ class Dialect:
 
     @cached_property
     def key_names(self) -> frozenset[str]:
-        """The names, in lower case, of the headers that may contain an API key."""
+        """The names, in lower case, of the headers that can contain an API key."""
         return frozenset(self._around_key)
 
     @cached_property
     def _around_key(self) -> Mapping[str, tuple[str, str]]:
-        """The text before and the text after the API key, for each header that may contain a key."""
+        """The text before and the text after the API key, for each header that can contain a key."""
         found = {}
         for name, text in lowered(self.key_headers("key")).items():
             before, _, behind = text.rpartition("key")

@@ -139,8 +139,8 @@ class ProviderCall:
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""A generator that yields calls to a provider and returns the token count. The answer to each call is sent into the
-generator; None if the call failed."""
+"""A generator that yields calls to a provider and returns the token count. The code that iterates sends the answer to
+each call into the generator, or None if the call failed."""
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:

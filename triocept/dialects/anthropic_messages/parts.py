@@ -279,7 +279,7 @@ def parse_block(value: Json, path: str) -> Part:
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
     """Convert a text, media or opaque part into a content block. For a part of another kind, return None.
 
-    If `blank` is True, also write text without a visible character. A model may write such text.
+    If `blank` is True, text without a visible character is also converted, because a model could write such text.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):

@@ -340,7 +340,7 @@ class Parts:
         events.append(PartStart(item.index, part))
 
     def _new_index(self, item: _Item, part: ResponsePart) -> int:
-        """Count a part that begins in `item`, and return its index in the answer."""
+        """Count a part that begins in `item`, and return the part's index in the answer."""
         item.parts += 1
         self.calls = self.calls or isinstance(part, ToolCall)
         self.refusal = self.refusal or isinstance(part, RefusalText)
