@@ -405,7 +405,7 @@ class Arrivals:
         return tuple(self._waiting)
 
     def error_raised(self, service: Service) -> None:
-        """Record that `service`, which has failed, now raises its exception to its caller."""
+        """Record that the failed service `service` is now raising its exception to the code that called the service."""
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:

@@ -94,7 +94,7 @@ class EventReceiver:
     def call(self, event: RolloutEvent) -> BaseException | None:
         """Pass `event` to the live view and to the program's function.
 
-        If the program's function raises an `Exception`, log it. If it raises any other exception, such as
+        If the program's function raises an `Exception`, log it. If the function raises any other exception, such as
         KeyboardInterrupt, return the exception.
         """
         if self.view is not None:

@@ -383,9 +383,10 @@ class ResponseStream:
         await self._send_events(*events)
 
     async def _send_given(self, event: Event) -> None:
-        """Send an event of the program. If it is the first event, and not a `ResponseStart`, send the start with it.
+        """Send an event that the program has passed to `send`.
 
-        After a DialectError, the stream is unchanged.
+        If the event is the first one, and not a `ResponseStart`, send a `ResponseStart` with it. After a DialectError,
+        the stream is unchanged.
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         started, seams = self._started, Seams(self._seams)

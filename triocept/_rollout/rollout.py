@@ -530,12 +530,12 @@ def stray_refusals(rollout: Rollout) -> Refusals:
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if no handler still runs whose exchange is settled."""
+    """Return True if each handler whose exchange is settled has returned."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Wait, for at most `seconds`, until no handler still runs whose exchange is settled. Return how many still run.
+    """Wait, for at most `seconds`, for the handlers whose exchanges are settled. Return how many of them still run.
 
     The wait is needed because such a handler may still raise an error.
     """

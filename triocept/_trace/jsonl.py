@@ -132,7 +132,7 @@ class JSONLRecorder:
         run = self._open.get(key) or self._known(key)
         if run is None and isinstance(entry, Score):
             raise ValueError(
-                f"this recorder did not record rollout {entry.rollout}: pass the score to the recorder that did so"
+                f"this recorder did not record rollout {entry.rollout}: pass the score to the recorder of this rollout"
             )
         if run is None or run.number != number:
             opening = run.opening if run and not isinstance(entry, Opening) else _opening_of(entry)

@@ -192,7 +192,7 @@ class LineFile:
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Return True if `fd` is the file of the last write, and still contains the lines of this write."""
+        """Return True if `fd` is the file of the last write, and the file still contains the lines of this write."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size

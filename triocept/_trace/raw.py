@@ -86,7 +86,9 @@ _BODY = "body must be bytes, or an iterable of bytes and of pauses (seconds)"
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse. `body` must be complete.
+    """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse.
+
+    `body` must contain all pieces; it must not generate them.
 
     Args:
         most: maximum bytes of the body; None means no maximum.

@@ -322,7 +322,7 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace, after all lines of the rollout were read.
+        """Return the trace. All lines of the rollout must have been read before.
 
         If no line is missing, the trace is sealed (complete).
         """

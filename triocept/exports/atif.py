@@ -205,7 +205,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return `text`. If `parts` contain images, return a list of the texts and images in `parts`."""
+        """Return a list of the texts and images in `parts` if `parts` contain images; otherwise return `text`."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -90,9 +90,9 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
     """Return the sampled tokens of a rollout as flat sequences, in which each token is to be trained on at most once.
 
-    If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. If it does
-    not (for a sub-agent, a compacted history, or ids that differ: see `drift`), another sequence begins. A call with
-    gaps is in a sequence only if a call without gaps continues it; `steps` returns all calls.
+    If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. Otherwise
+    another sequence begins, for example for a sub-agent, a compacted history, or ids that differ (see `drift`). A call
+    with gaps is in a sequence only if a call without gaps continues it; `steps` returns all calls.
 
     Args:
         trace: live, sealed, or read from a file. The branches of child rollouts are not included.
