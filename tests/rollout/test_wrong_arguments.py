@@ -342,7 +342,7 @@ OF_UPSTREAM = r"""
 sampling={"temperature": 0.5} -> TypeError: sampling must be a Sampling, not dict: .*Sampling\(temperature=
 model=5 -> TypeError: model must be a str, not int: 5
 api_key=5 -> TypeError: api_key must be a str, not int$
-api_key="k\u00e9y" -> ValueError: api_key must be printable ASCII$
+api_key="k\u00e9y" -> ValueError: api_key must be printable ASCII, but its character 2 is '\u00e9': copy the key again
 tokens="vllm" -> ValueError: tokens= needs model=
 retries="2" -> TypeError: retries must be a whole number, not str: '2'
 concurrency="2" -> TypeError: concurrency must be a whole number, not str: '2'
@@ -626,6 +626,26 @@ async def test_a_loop_may_follow_upon_a_service_that_was_ended() -> None:
         assert len(rollout.trace) == 2
 
 
+async def test_a_name_of_other_packages_is_answered_by_the_name_here() -> None:
+    request = Request(dialect="openai_chat", model="m", messages=())
+    with pytest.raises(
+        AttributeError, match=r"^'Request' object has no attribute 'prompt'; did you mean user_text"
+    ):
+        request.prompt  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(request, "text")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(
+            AttributeError, match=r"^'Rollout' object has no attribute 'url'; did you mean base_url\("
+        ):
+            rollout.url  # type: ignore[attr-defined]  # noqa: B018
+        with pytest.raises(TypeError, match=r"'timeout'; .*open_rollout\(limits=Limits\(seconds=…\)\)"):
+            await rollout.run_agent(["true"], timeout=3)  # type: ignore[call-arg]
+        with pytest.raises(AttributeError, match="did you mean returncode"):
+            (await rollout.run_agent(["true"])).exit_code  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(TypeError, match=r"'timeout'; pass timeout= to fleet\.map$"):
+        open_fleet(echo, timeout=3)
+
+
 class Unknown:
     """A type that JSON has no form for."""
 
@@ -642,7 +662,9 @@ HostTool.of(by_kind, description=5) -> TypeError: description must be a str, not
 RecorderGroup(JSONLRecorder("x")) -> TypeError: RecorderGroup takes a list of recorders, not JSONLRecorder
 ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall, not an instance
 Price(1, 2) -> TypeError: Price accepts only keyword arguments \(input, output, cached_input, cache_write\): Extra
-Limits(max_turns=5) -> TypeError: Limits accepts only keyword arguments \(turns, .*, prices\): Unexpected .*'max_turns'
+Limits(max_turns=5) -> TypeError: Limits accepts only keyword arguments \(turns, .*\): .*'max_turns'; did you mean turns
+Limits(timeout=5) -> TypeError: Limits accepts only keyword arguments .*'timeout'; did you mean seconds\?$
+Limits(zzz=5) -> TypeError: Limits accepts only keyword arguments .*: Unexpected keyword argument 'zzz'$
 EndpointLimits(5) -> TypeError: EndpointLimits accepts only keyword arguments \(connections,
 TunnelHealth(5) -> TypeError: TunnelHealth accepts only keyword arguments
 Usage(1, 2) -> TypeError: Usage accepts only keyword arguments \(input_tokens, output_tokens, .*\): Extra

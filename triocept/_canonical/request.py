@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
-from .._util.checks import NamesItself
+from .._util.checks import Misnamed, NamesItself
 from .content import Json, Message, Text, ToolResult
 
 
@@ -123,6 +123,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """The agent's identifier for the end user."""
     extra: dict[str, Json] | None = None
     """All fields of the request's JSON body for which this class has no field."""
+
+    if not TYPE_CHECKING:
+        prompt = Misnamed("user_text, the newest text of the user")
+        text = Misnamed("user_text, the newest text of the user")
 
     @property
     def system(self) -> str:

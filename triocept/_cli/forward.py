@@ -97,7 +97,8 @@ class Forward:
             try:
                 upstream = await stack.enter_async_context(opened)
             except (ValueError, ModuleNotFoundError) as exc:
-                raise click.UsageError(str(exc)) from exc
+                text = re.sub("^api_key", f"the variable {self.variables[0]}", str(exc))
+                raise click.UsageError(text) from exc
             yield Answers(upstream)
 
 

@@ -7,11 +7,12 @@ and terminals get all output.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import msgspec
 import trio
 
+from .._util.checks import Misnamed
 from ..errors import AgentFailed
 
 STDERR_TAIL = 2000
@@ -49,6 +50,10 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     """Number of bytes missing from `stderr`."""
     stderr_tail: str = ""
     """The last 2000 characters of stderr, with `***` in place of the keys in the agent's environment."""
+
+    if not TYPE_CHECKING:
+        output, text = Misnamed("stdout_text"), Misnamed("stdout_text")
+        exit_code, status = Misnamed("returncode"), Misnamed("returncode")
 
     @property
     def stdout_text(self) -> str:

@@ -27,6 +27,7 @@ from .._canonical.response import Response, ResponsePart, StopReason, Usage
 from .._trace.conversation import Conversation
 from .._trace.raw import RawEnd, given_raw, is_made_on_the_way
 from .._trace.turn import Turn
+from .._util.checks import Misnamed
 from .._util.contexts import Context
 from ..errors import DialectError, Refusal
 from .answer import Relayed
@@ -52,6 +53,11 @@ class Exchange:
     _raw: Json = None
     """A copy of the request's JSON body, made when `raw` is first read. The original must not be changed, because later
     calls may contain the same message and tool objects."""
+
+    if not TYPE_CHECKING:
+        prompt, text = Misnamed("request.user_text"), Misnamed("request.user_text")
+        messages, model = Misnamed("request.messages"), Misnamed("request.model")
+        tools, reply = Misnamed("request.tools"), Misnamed("respond(…)")
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core

@@ -19,7 +19,7 @@ from .._process.command import check_argv
 from .._process.output import AgentResult
 from .._trace.entries import Score
 from .._trace.trace import Trace
-from .._util.checks import check_count, check_keywords, check_number, check_str
+from .._util.checks import Misnamed, check_count, check_keywords, check_number, check_str
 from .._util.failures import raise_all
 from ..errors import AgentFailed, LimitReached
 from .addresses import DialectName, Reach
@@ -53,6 +53,11 @@ class Rollout(Given):
     (`async for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a
     handler, a loop raises RuntimeError, because the handler gets every exchange.
     """
+
+    if not TYPE_CHECKING:
+        url = Misnamed('base_url("openai_chat"), or the name of another dialect')
+        turns = Misnamed("trace, a list of the turns")
+        key = Misnamed("api_key")
 
     def __init__(self, core: RolloutState) -> None:
         self._core = core

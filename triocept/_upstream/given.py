@@ -105,6 +105,9 @@ def key_of(api_key: str | None) -> str | None:
     key = api_key.strip()
     if not key:
         raise ValueError("api_key is empty: pass None for a provider that needs no key")
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("api_key must be printable ASCII")
+    if wrong := next((place for place, each in enumerate(key, 1) if not " " <= each <= "~"), 0):
+        raise ValueError(
+            f"api_key must be printable ASCII, but its character {wrong} is {key[wrong - 1]!r}: copy the key again "
+            "from your provider"
+        )
     return key

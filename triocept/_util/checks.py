@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from functools import wraps
 from numbers import Integral, Real
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, get_args
 
 import msgspec
 
@@ -28,6 +28,12 @@ REMOVED = {
     "http2": "the endpoint uses HTTP/1.1 only, even behind a reverse proxy that offers HTTP/2 to its clients",
 }
 """Removed keywords of earlier releases, each with the reason for its removal."""
+_TIMES = ("timeout", "time_limit", "max_seconds", "deadline")
+"""Keywords with which other packages limit the time of a call."""
+_TIMES_HINT = (
+    "; to limit the time of an agent run, write open_rollout(limits=Limits(seconds=…)); to limit any other wait, write "
+    "`with trio.fail_after(…):`"
+)
 
 
 def described(value: object) -> str:
@@ -71,6 +77,8 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
             hint = f"; it was removed, because {gone}"
         elif name in ("key", "api_key"):
             hint = "; the endpoint generates a key for each rollout: read `rollout.api_key`"
+        elif name in _TIMES and not _similar(name, known):
+            hint = "; pass timeout= to fleet.map" if function == "open_fleet" else _TIMES_HINT
         else:
             hint = meant(name, known, "it accepts")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
@@ -78,8 +86,15 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 def meant(name: object, known: Collection[str], all_of_them: str = "choose one of") -> str:
     """Return the end of an error about an unknown name: the most similar known name, or a list of all known names."""
-    near = get_close_matches(str(name), known, 1)
+    near = _similar(name, known)
     return f"; did you mean {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
+
+
+def _similar(name: object, known: Collection[str]) -> list[str]:
+    """Return the name in `known` that is most similar to `name`, or has the same meaning; an empty list if none is."""
+    if name in _TIMES and "seconds" in known:
+        return ["seconds"]
+    return get_close_matches(str(name), known, 1)
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
@@ -167,6 +182,27 @@ def takes(function: object, count: int) -> bool:
     return True
 
 
+class Misnamed:
+    """An attribute with a name that users expect, but that the class calls differently.
+
+    Reading the attribute raises an AttributeError that names the right one. A class with `__getattr__` would do the
+    same, but would make every read of an attribute slower.
+
+    Args:
+        right: what to write in place of the attribute.
+    """
+
+    def __init__(self, right: str) -> None:
+        self._right = right
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        text = f"{owner.__name__!r} object has no attribute {self._name!r}; did you mean {self._right}?"
+        raise AttributeError(text, name=self._name, obj=instance)
+
+
 class NamesItself(msgspec.StructMeta):
     """Metaclass of value classes for users. If an argument is wrong, the error of the constructor lists the fields.
 
@@ -184,7 +220,10 @@ class NamesItself(msgspec.StructMeta):
                     raise
                 names = ", ".join(self.__struct_fields__)
                 form = getattr(self, "_wrong", "{} accepts only keyword arguments ({}): {}")
-                raise TypeError(form.format(self.__name__, names, exc)) from None
+                unknown = fields.keys() - set(self.__struct_fields__)
+                near = [each for name in sorted(unknown) for each in _similar(name, self.__struct_fields__)]
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise TypeError(f"{form.format(self.__name__, names, exc)}{hint}") from None
 
 
 _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
