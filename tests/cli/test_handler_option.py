@@ -138,6 +138,24 @@ def test_each_rollout_of_a_fleet_gets_its_own_handler(engine: str, folder: Path)
     assert "handler" in resumed.stderr
 
 
+@pytest.mark.parametrize("option", ["--script", "--handler"])
+def test_a_file_beside_the_users_file_is_preferred_to_an_installed_package(
+    option: str, tmp_path: Path
+) -> None:
+    """As for a file that python runs. `iniconfig` is a package that pytest needs and triocept does not."""
+    folder, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "iniconfig.py").write_text("TEXT = 'from beside'")
+    (folder / "mine.py").write_text(
+        "import iniconfig\nreplies = [iniconfig.TEXT]\nasync def answer(e): await e.respond(iniconfig.TEXT)\n"
+    )
+    file = f"{folder / 'mine.py'}{':answer' if option == '--handler' else ''}"
+    agent = ("--", sys.executable, "-c", AGENT, "0", "a")
+    done = triocept("run", "--quiet", option, file, *agent, timeout=60, cwd=elsewhere)
+    assert (done.returncode, done.stdout) == (0, "said: from beside\n"), done.stderr
+
+
 def test_a_file_hides_no_module_that_triocept_needs(tmp_path: Path) -> None:
     """The names are those of a dependency and of a module of Python that are imported late."""
     for name in ("h2", "calendar", "http", "h11"):

@@ -5,14 +5,15 @@ Rules:
 1. If NAME is a function or class that can be called without arguments, triocept calls it once for each rollout. The
    result must be the handler, or a context manager that yields the handler. Any other object NAME is the handler
    itself.
-2. The file is run once in each process. The file can import modules from its own directory.
+2. The file is run once in each process. The file can import modules from its own directory: while the file runs, this
+   directory comes before installed packages.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
@@ -24,12 +25,13 @@ from typing import Any
 import click
 import trio
 
+from .._process.environment import is_provider_variable
 from .._rollout.functions import awaited
 from .._rollout.handler import check_handler
 from .._util.checks import takes
 from .forward import Forward
 from .options import F, Option, did_you_mean
-from .script import Answers, Model, Script, add_directory
+from .script import Answers, Model, Script, imports_beside
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class HandlerFile:
             Exception: the file's own code raised an exception.
         """
         await trio.lowlevel.checkpoint()
-        found = self.load_function()
+        with _noted(self.path):
+            found = self.load_function()
         is_made = callable(found) and takes(found, 0)
         async with AsyncExitStack() as stack:
             if is_made:
-                found = await awaited(found())
+                with _noted(self.path):
+                    found = await awaited(found())
                 if isinstance(found, AbstractAsyncContextManager):
                     found = await stack.enter_async_context(found)
             try:
@@ -90,6 +94,17 @@ class HandlerFile:
         return names[self.name]
 
 
+@contextmanager
+def _noted(path: Path) -> Iterator[None]:
+    """Add a note to a KeyError about a variable that only agents get: the file is probably an agent."""
+    try:
+        yield
+    except KeyError as exc:
+        if exc.args and is_provider_variable(str(exc.args[0])):
+            exc.add_note(f"If {path} is the agent, write it after --, as in: triocept run -- python {path}")
+        raise
+
+
 def _is_own(name: str, value: object, module: str) -> bool:
     """Return True if `value`, the object `name` of the file, is a public handler that the file itself defines."""
     imported = isroutine(value) or isclass(value)
@@ -103,13 +118,13 @@ def _module(path: Path, option: str) -> ModuleType:
     name = f"{path.stem}_handler" if is_taken else path.stem
     module = ModuleType(name)
     module.__file__ = str(path)
-    add_directory(path)
     sys.modules[name] = module  # dataclasses of the file look it up
     try:
         code = compile(path.read_bytes(), str(path), "exec")
     except SyntaxError as exc:
         raise click.UsageError(f"{option} {path}, line {exc.lineno}: {exc.msg}") from None
-    exec(code, module.__dict__)
+    with imports_beside(path):
+        exec(code, module.__dict__)
     return module
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,29 +61,37 @@ class Script:
         Raise TrioceptError if the file is not a script. Exceptions in the script's own code are raised unchanged.
         """
         await trio.lowlevel.checkpoint()
-        self.prepare()
         if self.path.suffix != ".py" and is_trace_file(self.path):
             raise click.UsageError(
                 f"--script: {self.path} is a trace file, and not a script: to replay it, write --replay {self.path}"
             )
         yield read_answers(self.path, say)
 
-    def prepare(self) -> None:
-        add_directory(self.path)
 
+@contextmanager
+def imports_beside(path: Path) -> Iterator[None]:
+    """Make the modules in a file's directory importable. Run the file in the `with` block.
 
-def add_directory(path: Path) -> None:
-    """Make the modules in the directory of the file `path` importable.
-
-    The directory is the last of `sys.path`, so that no file in it hides a module that triocept imports later.
+    In the block, the directory is in `sys.path` after the standard library, and before installed packages: as for a
+    file that python itself runs, `import utils` imports the file `utils.py` beside the file. After the block, the
+    directory is the last of `sys.path`, so that no file in it hides a package that triocept imports later.
     """
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
+    folder = str(path.resolve().parent)
+    installed = (at for at, each in enumerate(sys.path) if each.endswith(("site-packages", "dist-packages")))
+    first = next(installed, len(sys.path))
+    if folder in sys.path[:first]:
+        yield
+        return
+    sys.path[first:] = [folder, *(each for each in sys.path[first:] if each != folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = [*(each for each in sys.path if each != folder), folder]
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
     """Read a script from a file. Print the text of its warnings with `say`."""
-    with warnings.catch_warnings(record=True) as caught:
+    with imports_beside(path), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served
         model = ScriptedModel(read_script(path))

@@ -47,7 +47,6 @@ class Serve:
             async with trio.open_nursery() as nursery:
                 handler = self.handler
                 if self.watch and isinstance(handler, Script):
-                    handler.prepare()
                     watched = WatchedScript(handler.path, say if self.quiet else live.say, live.note)
                     nursery.start_soon(watched.watch)
                     handler = Answers(watched, watched.embed)
