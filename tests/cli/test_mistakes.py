@@ -476,6 +476,18 @@ MISTYPED = [
         ("run", "--http2", "--", "true"),
         "there is no option --http2; it was removed, because the endpoint uses HTTP/1.1",
     ),
+    (
+        ("run", "-m", "x"),
+        "there is no option -m; if -m belongs to the agent's command, write -- before this command;",
+    ),
+    (
+        ("eval", "--tasks", "t.jsonl"),
+        "there is no option --tasks; TASKS is an argument: write its value alone",
+    ),
+    (
+        ("diff", "t.jsonl", "3"),
+        "Name a trace file and two of its turns, as in: triocept diff traces.jsonl 6 7",
+    ),
     (("run", "--record", "--", "true"), "--record needs a value (FILE) before --"),
     (("run", "--env", "--", "true"), "--env needs a value (NAME[=VALUE]) before --"),
     (("run", "--script", "--quiet", "--", "true"), "--script needs a value (FILE) before --quiet"),
@@ -509,6 +521,96 @@ def test_a_command_line_that_is_wrong_names_the_next_step(arguments: tuple[str, 
     done = triocept(*arguments)
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
+
+
+def test_a_variable_that_replaces_triocepts_own_is_named(tmp_path: Path) -> None:
+    env = ("--env", "OPENAI_API_KEY=k", "--env", "OPENAI_BASE_URL=http://127.0.0.1:9/v1", "--env", "MINE=1")
+    what = "▸ --env replaces OPENAI_API_KEY and OPENAI_BASE_URL, with which the agent calls triocept"
+    assert what in triocept("run", *env, "--", "true").stderr
+    assert (
+        "replaces" not in triocept("run", "--env", "MINE=1", "--env", "OPENAI_API_KEY=", "--", "true").stderr
+    )
+    tasks = written(tmp_path, '{"prompt": "a"}\n', "tasks.jsonl")
+    fleet = ("fleet", "--tasks", tasks, "--store", tmp_path / "store", *env, "--", "true", "{prompt}")
+    assert what in triocept(*fleet).stderr
+
+
+def test_a_key_that_no_header_can_carry_names_its_variable_and_the_wrong_character() -> None:
+    env = {"OPENAI_API_KEY": "sk-schlüssel"}
+    done = forked("run", "--upstream", "http://127.0.0.1:9/v1", "--", "true", timeout=60, env=env)
+    assert done.returncode == 2
+    what = (
+        "the variable OPENAI_API_KEY must be printable ASCII, but its character 8 is 'ü': copy the key again"
+    )
+    assert what in done.stderr
+    assert "sk-schl" not in done.stderr
+
+
+@pytest.mark.parametrize("first", ["[", '[{"prompt": "a"}]'])
+@pytest.mark.parametrize("command", ["eval", "fleet"])
+def test_a_json_list_in_place_of_lines_names_what_to_write(command: str, first: str, tmp_path: Path) -> None:
+    tasks = written(tmp_path, f'{first}\n{{"prompt": "b"}},\n', "tasks.jsonl")
+    how = (
+        ("--tasks", tasks, "--store", tmp_path / "s")
+        if command == "fleet"
+        else (tasks, "--scorer", "includes")
+    )
+    done = triocept(command, *how, "--", "true", "{prompt}")
+    assert done.returncode == 2
+    what = (
+        f"{tasks}:1: this is a JSON list, but each line must hold one task: write each task on its own line"
+    )
+    assert done.stderr.count("tasks.jsonl:") == 1
+    assert what in done.stderr
+
+
+def test_a_prompt_within_the_script_of_a_shell_is_not_executed(tmp_path: Path) -> None:
+    tasks = written(tmp_path, '{"prompt": "a"}\n', "tasks.jsonl")
+    fleet = ("fleet", "--tasks", tasks, "--store", tmp_path / "store", "--")
+    done = triocept(*fleet, "bash", "-ec", "agent --task '{prompt}'")
+    assert done.returncode == 2
+    what = "pass the prompt as an argument, as in: -- bash -ec 'agent --task \"$1\"' bash '{prompt}'"
+    assert what in done.stderr
+    assert "execute" not in triocept(*fleet, "sh", "-c", 'test "$1" = a', "sh", "{prompt}").stderr
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("tasks.jsonl", "includes", "--", "true"), "includes is a scorer: write --scorer includes, as in: triocept eval"),
+    (("includes", "tasks.jsonl", "--", "true"), "includes is a scorer: write --scorer includes, as in: triocept eval"),
+    (("--", "python", "agent.py", "{prompt}"), "there is no file 'python': TASKS comes first, as in: triocept eval"),
+    (("none.py:x", "--", "true"), "there is no file 'none.py:x': TASKS comes first, as in: triocept eval tasks.jsonl"),
+])  # fmt: skip
+def test_an_argument_of_eval_in_the_wrong_place_names_the_right_place(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    written(tmp_path, '{"prompt": "a"}\n', "tasks.jsonl")
+    done = forked("eval", *arguments, timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_an_empty_script_names_what_to_write(tmp_path: Path) -> None:
+    done = triocept("run", "--script", written(tmp_path, "# nothing\n", "s.yaml"), "--", "true")
+    assert 's.yaml:1: the file is empty: write a list of replies, such as ["hello"]\n' in done.stderr
+
+
+@pytest.mark.parametrize("text", ["import os\nos.environ['OPENAI_BASE_URL']\n", "import os\ndef main():\n"
+                                  "    return os.environ['ANTHROPIC_API_KEY']\n"])  # fmt: skip
+def test_an_agent_in_place_of_a_handler_names_what_to_write(text: str, tmp_path: Path) -> None:
+    file = written(tmp_path, text, "agent.py")
+    done = triocept("run", "--handler", f"{file}:main", "--", "true")
+    assert done.returncode == 1
+    assert f"If {file} is the agent, write it after --, as in: triocept run -- python {file}" in done.stderr
+
+
+def test_a_call_that_waits_for_the_page_alone_is_named_on_the_terminal(tmp_path: Path) -> None:
+    """Without a terminal, no question is printed, and the run would wait in silence."""
+    script = written(tmp_path, SHELL)
+    run = ("run", "--script", script, "--view", "--approve", "*", "--max-seconds", "1")
+    done = triocept(*run, "--", sys.executable, TINY_AGENT, "hi")
+    assert (
+        '▸ approve  bash({"command":"echo hi"}) waits until you decide about it on the page of' in done.stderr
+    )
 
 
 def test_an_agent_that_is_not_installed_names_the_command_that_installs_it() -> None:

@@ -273,7 +273,7 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
-    (["none.jsonl"], "none.jsonl: No such file"),
+    (["none.jsonl"], "there is no file 'none.jsonl'"),
     (["tasks.jsonl", "--scorer", "Includes"], "there is no such scorer; did you mean includes?"),
     (["tasks.jsonl", "--scorer", "file"], "--scorer file needs the path of a file in the agent's"),
     (["tasks.jsonl", "--scorer", "no.py:x"], "the file no.py does not exist"),

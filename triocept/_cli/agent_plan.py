@@ -16,17 +16,20 @@ from shutil import which
 import click
 import msgspec
 
+from .._process.environment import is_provider_variable
 from .._process.terminal import terminal_problem
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
 from .._rollout.user_home import check_home
 from ..agents import AGENTS, Launch, claude_code, codex
 from ..agents import agent as find_agent
+from ..dialects import known_dialects
 from .install import INSTALL
 from .options import Choice, F, Option, add_options, variables_of
 
 PROMPT = "{prompt}"
 """Placeholder in a command. The prompt of a task replaces it."""
+_SHELLS = ("sh", "bash", "dash", "zsh")
 TO_END = 10.0
 """Seconds that an agent may still run after `--max-seconds` have passed. In this time, triocept refuses the agent's
 calls, so that most agents exit by themselves.
@@ -101,6 +104,20 @@ class AgentPlan:
         if name.endswith(".py"):
             return f"to run this file, write {shlex.join(['python', *self.command])}"
         return f"to run the file in this directory, write {shlex.join([f'./{name}', *arguments])}"
+
+    @property
+    def overridden(self) -> str:
+        """Warning that `--env` replaces a URL or key with which the agent calls triocept; empty if it replaces none."""
+        dialects = known_dialects().values()
+        own = {name for each in dialects if each.environment for name in each.environment("", "", "")}
+        names = [name for name in own & self.env.keys() if self.env[name] and is_provider_variable(name)]
+        if not names:
+            return ""
+        return (
+            f"--env replaces {' and '.join(sorted(names))}, with which the agent calls triocept, so its calls fail or "
+            "go elsewhere: omit this --env. For a real model, give its URL with --upstream, and the variable of its "
+            "key with --api-key-env"
+        )
 
     def check_home(self, cwd: Path | None) -> None:
         usual = {claude_code: "claude", codex: "codex"}
@@ -267,6 +284,19 @@ def _check_task(plan: AgentPlan, agent: str) -> None:
         )
 
 
+def _check_shell(command: tuple[str, ...]) -> None:
+    """Raise click.UsageError if a shell would execute the prompts of tasks as a part of its script."""
+    match command:
+        case (shell, flag, script, *_) if Path(shell).name in _SHELLS and re.fullmatch("-[a-z]*c", flag):
+            if PROMPT not in script or script == PROMPT:
+                return
+            safe = re.sub(r"""["']?\{prompt\}["']?""", '"$1"', script)
+            raise click.UsageError(
+                f"the shell would execute the text of {PROMPT} as a part of its script: pass the prompt as an "
+                f"argument, as in: -- {shell} {flag} {shlex.quote(safe)} {Path(shell).name} '{PROMPT}'"
+            )
+
+
 def plan_fleet(
     command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str], *, here: bool
 ) -> AgentPlan:
@@ -302,6 +332,7 @@ def plan_fleet(
             f"COMMAND does not contain {PROMPT}, which stands for the task's prompt: add it, as in: -- claude -p "
             f"'{PROMPT}'"
         )
+    _check_shell(command)
     if command and os.sep in command[0] and PROMPT not in command[0]:  # each agent works in its own directory
         command = (os.path.abspath(command[0]), *command[1:])
     plan = AgentPlan(command, agent, executable, options, env)

@@ -30,10 +30,14 @@ from .._canonical.request import offered_names
 from .._rollout.decision import decision_of
 from .._rollout.exchange import Exchange
 from .._rollout.mistakes import is_pattern
-from .._util.terminal import say
+from .._util.terminal import say, visible
 from ..errors import DialectError
 from ..handlers import Decision, Policy, PolicyFunction, ask_page, ask_terminal, first_of, read_policy
 from .options import F, Option, did_you_mean, existing_file
+from .words import cut
+
+_CALL_LENGTH = 60
+"""Maximum characters of a tool call to print."""
 
 
 def _patterns(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
@@ -85,7 +89,7 @@ def policy_of(
         no_terminal = "standard input or standard error is not a terminal"
     ask: PolicyFunction = ask_terminal
     if view:
-        ask = ask_page if no_terminal else first_of(ask_terminal, ask_page)
+        ask = _ask_page if no_terminal else first_of(ask_terminal, ask_page)
     asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask)
     read: dict[str, Policy | Decision] = {}
     if file is not None:
@@ -109,6 +113,13 @@ def policy_of(
     if file is None:
         return [asked, Others(approve, ask)] if asked else None
     return [read, asked] if asked else read
+
+
+async def _ask_page(call: ToolCall, exchange: Exchange) -> Decision:
+    """Let a person on the page decide. Print that the call waits, because the terminal shows no question."""
+    shown = visible(cut(f"{call.name}({call.arguments})", _CALL_LENGTH))
+    say(f"▸ approve  {shown} waits until you decide about it on the page of --view, whose address is above")
+    return await ask_page(call, exchange)
 
 
 class Others:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..evaluation._evaluate import EvaluationRun
     from ..evaluation._worker import Answering
 
+_SCORERS = ("check", "exact", "includes", "regex", "file", "reward")
 _TASKS = InputPath("Name a file of tasks, as in: triocept eval tasks.jsonl")
 _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 
@@ -134,7 +136,7 @@ def evaluate(
     from ..evaluation import BadTasks, _worker, read_tasks
     from ..evaluation._evaluate import EvaluationRun, by_name, short_command
 
-    check_tasks_file(Path(tasks))
+    _check_tasks(tasks, command)
     runs = engine_of(engine, workers, slots_per_worker)
     plan = plan_of(command, options, engine=runs, policy=policy)
     try:
@@ -180,6 +182,17 @@ def evaluate(
     check_resume(store, bool(continues), evaluation.settings, next(iter(continues), "--resume"))
     work = partial(_run, evaluation, plan, store, options)
     end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
+
+
+def _check_tasks(tasks: str, command: tuple[str, ...]) -> None:
+    """Raise click.UsageError if `tasks` is not a file or folder of tasks, or if the command is a scorer."""
+    usage = "triocept eval tasks.jsonl --scorer includes -- my-agent '{prompt}'"
+    for word in (str(tasks), *command[:1]):
+        if word in _SCORERS and which(word) is None and not Path(word).exists():
+            raise click.UsageError(f"{word} is a scorer: write --scorer {word}, as in: {usage}")
+    if not Path(re.sub(r"(?<=\.py):.*", "", str(tasks))).exists():
+        raise click.UsageError(f"there is no file {str(tasks)!r}: TASKS comes first, as in: {usage}")
+    check_tasks_file(Path(tasks))
 
 
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:

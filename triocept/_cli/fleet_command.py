@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from .._canonical.content import Json
+from .._util.terminal import say
 from ..errors import StoreError
 from ..fleets import Engine, RayEngine
 from ..fleets.store.layout import DONE, is_store, read_run
@@ -221,14 +222,17 @@ def plan_of(
     handler: HandlerFile | None = options.pop("handler")
     workspace: Path | None = options.pop("workspace")
     agent, executable, env = (options.pop(name) for name in ("agent", "executable", "env"))
+    # Ray's agents run on its nodes
+    plan = plan_fleet(command, agent, executable, env, here=not isinstance(engine, RayEngine))
+    if (warning := plan.overridden) and not options["quiet"]:
+        say(f"▸ {warning}")
     return Plan(
         handler=one_model(
             Script(script.absolute()) if script else None,
             replace(handler, path=handler.path.absolute()) if handler else None,
             forward,
         ),
-        # Ray's agents run on its nodes
-        agent=plan_fleet(command, agent, executable, env, here=not isinstance(engine, RayEngine)),
+        agent=plan,
         limits=limits,
         policy=policy_of(policy, no_terminal="agents of a fleet have no terminal"),
         workspace=None if workspace is None else workspace.absolute(),

@@ -28,7 +28,7 @@ from ..errors import StoreError, TrioceptError
 from .diff import show_diff
 from .ending import describe_error
 from .files import UNREAD, File, NoSuchRollout, NotAFile
-from .options import Command, files_argument
+from .options import Argument, Command, InputPath, files_argument
 from .page import Page
 from .scores import METADATA, SCORE_KEYS, StatsKey, evaluation_of, scores_document, show_scores
 from .show import Overview
@@ -94,10 +94,13 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
     end_with_page(look_at_all if which is None else look_at_one)
 
 
+_DIFF = "Name a trace file and two of its turns, as in: triocept diff traces.jsonl 6 7"
+
+
 @click.command(cls=Command, short_help="Compare the requests of two turns.")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("before")
-@click.argument("after")
+@click.argument("file", type=InputPath(_DIFF))
+@click.argument("before", type=Argument(_DIFF))
+@click.argument("after", type=Argument(_DIFF))
 @_rollout_option
 def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
     """Show how the request of turn AFTER differs from the request of turn BEFORE: messages, tools, settings.

@@ -106,12 +106,18 @@ def _hints(ctx: click.Context) -> Iterator[None]:
             hint = f"; it was removed, because {gone}"
         elif name == "-v":
             hint = "; to print the version: triocept --version"
+        elif any(
+            isinstance(each, click.Argument) and f"--{each.name}" == name for each in ctx.command.params
+        ):
+            hint = f"; {name[2:].upper()} is an argument: write its value alone, without {name}"
         elif same:
             hint = f"; did you mean {same[0]}?"
         elif found:
             hint = f"; it is an option of {', '.join(found[:-1])}{' and ' if found[1:] else ''}{found[-1]}"
         else:
-            hint = did_you_mean(name, mine, f"; {ctx.command_path} --help lists the options")
+            takes_agent = any(each.name == "command" for each in ctx.command.params)
+            agents = f"; if {name} belongs to the agent's command, write -- before this command" * takes_agent
+            hint = did_you_mean(name, mine, f"{agents}; {ctx.command_path} --help lists the options")
         raise click.UsageError(f"there is no option {name}{hint}", ctx) from None
     except click.UsageError as exc:
         if not exc.message.startswith("Got unexpected extra argument") or ctx.info_name != "serve":
@@ -220,6 +226,16 @@ class InputPath(click.Path):
 
     def __init__(self, missing: str, **settings: Any) -> None:
         super().__init__(path_type=Path, **settings)
+        self.missing = missing
+
+    def get_missing_message(self, *args: Any, **options: Any) -> str:
+        return self.missing
+
+
+class Argument(click.types.StringParamType):
+    """Type of an argument: a text. `missing` is the end of the error if the argument is not given."""
+
+    def __init__(self, missing: str) -> None:
         self.missing = missing
 
     def get_missing_message(self, *args: Any, **options: Any) -> str:

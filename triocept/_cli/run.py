@@ -111,6 +111,8 @@ class Run:
                 live.note(
                     f"config   {'your own' if self.agent.keep_home else 'temporary, not your own'}{asks}"
                 )
+            if warning := self.agent.overridden:
+                live.say(warning)
             if isinstance(self.handler, ReplayFile):
                 live.note(f"replay   {self.handler.what}")
             hidden = [name for name in self.handler.variables if name not in rollout.environ()]

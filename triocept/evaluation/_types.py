@@ -51,8 +51,8 @@ Reason: TypeAlias = Literal[
 ]
 """Reason why a sample has no score. `error` stands for any exception in the worker that has no other name here."""
 AgentEnd: TypeAlias = Literal["completed", "failed", "time_limit", "limit"]
-"""How an agent ended. `completed`: with status 0. `failed`: with another status. `time_limit`: at its time limit.
-`limit`: at another limit."""
+"""End of an agent's run. `completed`: the agent exited with status 0. `failed`: it exited with another status.
+`time_limit`: its time limit was reached. `limit`: another limit was reached."""
 Failure: TypeAlias = tuple[Reason, str]
 """Reason why a scorer gave no score, and the text of the scorer's error."""
 
@@ -147,7 +147,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     explanation: str = ""
     """Text of the error to which `reason` belongs; empty if the sample is scored."""
     ended: AgentEnd | None = None
-    """How the agent ended; None if the agent's work cannot be scored."""
+    """End of the agent's run; None if the agent's work cannot be scored."""
     stopped: str | None = None
     """The limit that stopped the agent, as in `Trace.stopped`; None if no limit stopped it."""
     returncode: int | None = None

@@ -34,6 +34,10 @@ def decoded_lines(
     """
     for number, line in enumerate(path.read_bytes().removeprefix(_BOM).split(b"\n"), 1):
         document: object = None
+        if number == 1 and line.lstrip().startswith(b"["):
+            lines = f"write each task on its own line, for example with: jq -c '.[]' {path} > tasks.jsonl"
+            yield number, ValueError(f"this is a JSON list, but each line must hold one task: {lines}")
+            return
         if line.strip():
             try:
                 document = msgspec.json.decode(line)

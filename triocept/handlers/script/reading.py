@@ -45,6 +45,8 @@ def read_items(document: Node) -> list[Reply | Rule]:
     if isinstance(document.value, dict) and "script" in document.value:
         read_form(document, forms.FileForm)
         document = document.value["script"]
+    if document.value is None:
+        raise document.error('the file is empty: write a list of replies, such as ["hello"]')
     if not isinstance(document.value, list):
         text = "a script must be a list of replies, or a mapping with the list under 'script'"
         raise document.error(f"{text}, not {described(document.json)}")
