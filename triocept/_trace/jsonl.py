@@ -98,7 +98,7 @@ class JSONLRecorder:
                 run.score(entry)
         self._write(run)
         if run.sealed and (trace := self._sealed[entry.rollout, entry.run][1]()) is not None:
-            TraceWriter(trace).prove(run.digest)
+            TraceWriter(trace).set_digest(run.digest)
 
     async def record(self, turn: Turn) -> None:
         run = self._run_of(turn)
@@ -117,7 +117,7 @@ class JSONLRecorder:
         self._open.pop(key, None)
         self._sealed[key] = (run, reference(self._sealed, key, trace))
         self._write(run)
-        TraceWriter(trace).prove(run.digest)
+        TraceWriter(trace).set_digest(run.digest)
 
     async def aclose(self) -> None:
         self._file.close()

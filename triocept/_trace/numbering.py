@@ -31,8 +31,7 @@ class Conversation:
         self.digests = digests
         """Values of the hash chain over the digests of the messages: after 0, 1, 2, … messages."""
 
-    def says(self, number: int) -> bool:
-        """Return True if the conversation contains the message with this number."""
+    def contains(self, number: int) -> bool:
         for start, stop in self.ranges:  # noqa: SIM110 (of each new message: a generator is dearer)
             if start <= number < stop:
                 return True
@@ -128,7 +127,7 @@ class Numbering:
             new = items[len(conversation.items) :]
         for said in new:
             number = said.number
-            if number < 0 or conversation.says(number):
+            if number < 0 or conversation.contains(number):
                 number = len(self.blobs)
                 self.blobs.append(said)
                 if said.number < 0:

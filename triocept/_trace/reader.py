@@ -331,7 +331,7 @@ class _Run:
         for intent in self.intents.values():
             self.writer.add(intent())
         if proof.digest is not None:
-            self.writer.prove(proof.digest)
+            self.writer.set_digest(proof.digest)
         if proof.whole:
             self.writer.seal(self._sealed_at)
         return self.trace

@@ -33,8 +33,7 @@ class Wanted:
     outcome: OutcomeKind | None = None
     model: str | None = None
 
-    def fits(self, turn: Turn, conversation: Conversation) -> bool:
-        """Return True if a turn matches all criteria except the text, which is not checked."""
+    def fits_apart_from_text(self, turn: Turn, conversation: Conversation) -> bool:
         response = turn.response
         called = [call.name for call in response.tool_calls] if response is not None else ()
         return (

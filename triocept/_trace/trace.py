@@ -134,7 +134,7 @@ class Derived:
     def find(self, wanted: Wanted) -> tuple[Turn, ...]:
         """Return the turns that match all criteria."""
         conversations = self.conversations()
-        turns = [turn for turn in self._turns if wanted.fits(turn, conversations[turn.id])]
+        turns = [turn for turn in self._turns if wanted.fits_apart_from_text(turn, conversations[turn.id])]
         if wanted.text is None:
             return tuple(turns)
         self._search.add(self._turns)
@@ -535,8 +535,7 @@ class TraceWriter:
         found = self.trace._sealed_at
         return time.time() if found is None else found
 
-    def prove(self, digest: str) -> None:
-        """Store `digest`, the digest of the seal that a recorder wrote to the trace's file."""
+    def set_digest(self, digest: str) -> None:
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:

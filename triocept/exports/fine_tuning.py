@@ -76,9 +76,9 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
         for document in chat.message(message):
             if document["role"] == "assistant":
                 is_new = place in new and bool(document["content"] or document.get("tool_calls"))
-                if is_new and not _calls_objects(document):
+                if is_new and not _has_object_arguments(document):
                     chat.losses.add(Lost.NO_OBJECTS)
-                if not is_new or not _calls_objects(document):
+                if not is_new or not _has_object_arguments(document):
                     document["weight"] = 0
             called.update(call["id"] for call in document.get("tool_calls", ()))
             if document["role"] == "tool" and document["tool_call_id"] not in called:
@@ -108,8 +108,7 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
         yield message, run
 
 
-def _calls_objects(document: Mapping[str, Json]) -> bool:
-    """Return True if, in the message `document`, the arguments of all tool calls are JSON objects."""
+def _has_object_arguments(document: Mapping[str, Json]) -> bool:
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
 
 

@@ -85,7 +85,7 @@ def inspect_log(
         "stats": {
             "started_at": iso_time(started),
             "completed_at": iso_time(max(map(ended_at, turns), default=started)),
-            "model_usage": _used(traces),
+            "model_usage": _usage_by_model(traces),
         },
         "samples": samples,
     }
@@ -136,7 +136,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
         "events": events.events,
         "events_data": {"messages": events.pool, "calls": []},
         "attachments": events.attachments,
-        "model_usage": _used([trace]),
+        "model_usage": _usage_by_model([trace]),
         "started_at": iso_time(started),
         "completed_at": iso_time(ended),
         "total_time": ended - started,
@@ -144,8 +144,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
     }
 
 
-def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """Return the sum of each token count for each model, by the model's name."""
+def _usage_by_model(traces: Sequence[Trace]) -> dict[str, Json]:
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:
