@@ -390,7 +390,7 @@ async def test_requests_are_normalised_on_both_sides(tmp_path: Path) -> None:
 
 
 async def test_a_function_that_changes_what_it_has_given_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must not change their own results"):
+    with pytest.raises(ValueError, match="must return their own results unchanged"):
         async with open_cassette(
             tmp_path / "run.yaml", record="once", upstream=echo, normalise_text=lambda text: text + "!"
         ) as cassette:

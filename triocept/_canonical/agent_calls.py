@@ -1,7 +1,8 @@
-"""Calls that the agent runs: tool calls, and items of OpenAI's Responses API that triocept keeps as `Opaque` parts.
+"""Find the calls that the agent runs: tool calls, and call items of OpenAI's Responses API.
 
-This module converts such an item to a `ToolCall`. The name of the `ToolCall` is the item's type without
-`_call`, such as `local_shell`. The arguments of the `ToolCall` are the item's fields, without ids and status.
+triocept keeps an item of a type that it does not know, such as `local_shell_call`, as an `Opaque` part. This module
+converts such an item to a `ToolCall`. The name of the `ToolCall` is the item's type without `_call`, such as
+`local_shell`. The arguments of the `ToolCall` are the item's fields, without ids and status.
 """
 
 from __future__ import annotations

@@ -440,7 +440,10 @@ def _common_bytes(old: bytes, new: bytes) -> int:
 
 
 def _start_of(body: bytes, field: str) -> int:
-    """Return the position of the first item of the list in `field`; 0 if the position is uncertain (see rule 3)."""
+    """Return the position of the first item of the list in `field`; 0 if no position is certain.
+
+    Rule 3 of this module says when a position is certain.
+    """
     name = f'"{field}"'.encode()
     at = -1
     for _ in range(_PLACES):

@@ -132,7 +132,10 @@ def bypasses_in(trace: Trace) -> list[str]:
 
 
 def draft_words(draft: Draft) -> str:
-    """Return a draft in one line, without the time: `best_of, 12.1k in 7 out, in addition to the answer`."""
+    """Return a text for a draft, such as `best_of, 12.1k in 7 out, in addition to the answer`.
+
+    The text begins with the reason for the draft. "in addition to the answer": the draft's tokens count, too.
+    """
     usage = draft.response.usage if draft.response is not None else None
     used = ", tokens not reported" if draft.response is not None else ""
     if usage is not None:

@@ -1,4 +1,4 @@
-"""Interfaces of the objects that give a rollout its URLs, and the properties of its endpoint's API dialects."""
+"""What a rollout needs of its endpoint: the URLs, and the properties of each API dialect."""
 
 from __future__ import annotations
 

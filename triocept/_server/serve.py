@@ -67,11 +67,11 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 @final
 class Body:
-    """The program's code that runs while the server runs.
+    """The body of the `async with serve_endpoint()` block, which runs while the server runs.
 
-    If the server fails, it stores the exception in this object, and cancels the code.
+    If the server fails, it stores the exception in this object, and cancels the body.
 
-    Parts of the server that cancel this code refer to the `Body`, and not to the server. So there is no reference
+    Parts of the server that cancel the body refer to the `Body`, and not to the server. So there is no reference
     cycle, and Python frees the server as soon as its last reference is deleted.
     """
 

@@ -88,7 +88,7 @@ class _Index:
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return `run`, but replace each message of the assistant by the message that `upstream` has written.
+        """Return the messages in `run`. Each message of the assistant gets the form in which `upstream` wrote it.
 
         All messages in `run` have the same role, and `place` is the index of the first of them in the conversation. A
         message is returned unchanged if no recorded answer of the upstream matches the message, or if the agent has

@@ -45,7 +45,10 @@ class Place(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Heartbeat:
-    """A callback that was scheduled in the loop. While the loop is blocked, the callback does not run."""
+    """The record of one callback that the detector has scheduled in trio's loop.
+
+    While the loop is blocked, the callback does not run.
+    """
 
     since: float
     place: Place | None = None

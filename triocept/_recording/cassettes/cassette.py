@@ -249,8 +249,8 @@ class Cassette:
         self._new.append(None)
         if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
             raise ValueError(
-                "normalise and normalise_text must not change their own results, because the cassette holds these "
-                "results and passes them to the functions again when it is read"
+                "normalise and normalise_text must return their own results unchanged, because the cassette holds "
+                "these results and passes them to the functions again when it is read"
             )
         core.keep_increments()
         exchange.annotate(cassette={"file": str(self.path), "recorded": True})

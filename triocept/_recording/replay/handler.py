@@ -336,7 +336,9 @@ class Replay:
         for path in (path for pair in (paths or {}).items() for path in pair):
             check_str("a directory of paths", path)
             if not path.strip("/"):
-                raise ValueError(f"a directory in paths must have a name, but {path!r} has none")
+                raise ValueError(
+                    f"a directory in paths must not be empty or the root directory, but one is {path!r}"
+                )
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:

@@ -88,7 +88,7 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]
         if reason := unsafe(path, folder.parent):
-            raise StoreError(f"the file with the traces of a result {reason}", path=str(path))
+            raise StoreError(f"this file should hold the traces of a result, but it {reason}", path=str(path))
         ranges: list[tuple[int, int]] = []  # sorted and merged, so that each byte is read once
         for begin, end in sorted(
             pair for place in in_file for pair in place.ranges or [(place.begin, place.end)]
