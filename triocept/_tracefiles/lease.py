@@ -105,8 +105,8 @@ class TraceLease:
         """Move the files of `traces` to the subdirectory `taken`, so that these traces are never leased again.
 
         Raises:
-            ValueError: a trace is not leased by this object. In this case, none of the traces is acknowledged. OSError:
-            a file could not be moved; its trace is still leased by this object.
+            ValueError: a trace is not leased by this object. In this case, none of the traces is acknowledged.
+            OSError: a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
