@@ -3,6 +3,7 @@
 import base64
 import math
 import struct
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import bearer
 from triocept import JSONLRecorder, Refusal, Rollout, read_traces, serve_endpoint
+from triocept._rollout import embedding
 from triocept._rollout.embedding import embed
 
 EMBED = "/v1/embeddings"
@@ -341,3 +344,32 @@ async def test_a_rollout_that_has_ended_embeds_nothing() -> None:
         answer = await client.post(EMBED, json={"model": "m", "input": "hi"})
     assert answer.status_code >= 400
     assert rollout.trace.services == ()
+
+
+async def test_long_texts_whose_calls_were_cancelled_keep_no_other_thread_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = [], threading.Event()
+
+    def slow(said: str, dimensions: int) -> list[float]:
+        begun.append(said[0])
+        go_on.wait(20)
+        return [1.0]
+
+    monkeypatch.setattr(embedding, "vector_of", slow)
+    threads = int(trio.to_thread.current_default_thread_limiter().total_tokens)
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(threads + 2):
+                nursery.start_soon(embed, None, ["a" * 60_000, "b"], None)
+            await trio.testing.wait_all_tasks_blocked()
+            while begun != ["a", "a"]:  # two threads have started
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            await trio.to_thread.run_sync(lambda: None)
+    finally:
+        go_on.set()
+    vectors = await embed(None, ["c" * 60_000, "d"], None)  # waits for the threads that were abandoned
+    assert vectors == [[1.0], [1.0]]
+    assert sorted(begun) == ["a", "a", "c", "d"]

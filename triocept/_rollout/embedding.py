@@ -21,6 +21,10 @@ _FORM = "a function of the texts, async or not, that returns a vector for each t
 _LONG = 50_000
 """Maximum characters of texts whose vectors are computed in trio's own thread (which takes about 25 ms). The vectors of
 more characters are computed in a separate thread."""
+_THREADS = 2
+"""Maximum threads that compute vectors. More threads would be no faster, and would delay trio's own thread, which needs
+the same lock of the interpreter."""
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("triocept_embed")
 
 
 def check_embed(function: object) -> None:
@@ -45,19 +49,28 @@ async def embed(
         BaseException: the function's own exception.
 
     Cancellation: cancels the function. If a thread computes the vectors, the thread is abandoned, and ends when it has
-    computed the vectors.
+    computed its current vector.
     """
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]
         return _checked(await awaited(function(texts)), len(texts), dimensions)
 
+    ended = False
+
     def made() -> Sequence[Vector]:
-        return [vector_of(said, dimensions or DIMENSIONS) for said in inputs]
+        return [vector_of(said, dimensions or DIMENSIONS) for said in inputs if not ended]
 
     if sum(map(len, inputs)) < _LONG:
         await trio.lowlevel.checkpoint()
         return made()
-    return await run_in_thread(made, abandon_on_cancel=True)
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        _limiter.set(limiter := trio.CapacityLimiter(_THREADS))
+    try:
+        return await run_in_thread(made, abandon_on_cancel=True, limiter=limiter)
+    finally:
+        ended = True
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:

@@ -13,7 +13,10 @@ Ts = TypeVarTuple("Ts")
 
 
 async def run_in_thread(
-    function: Callable[[Unpack[Ts]], T], *arguments: *Ts, abandon_on_cancel: bool = False
+    function: Callable[[Unpack[Ts]], T],
+    *arguments: *Ts,
+    abandon_on_cancel: bool = False,
+    limiter: trio.CapacityLimiter | None = None,
 ) -> T:
     """Run a function in a thread.
 
@@ -24,4 +27,6 @@ async def run_in_thread(
     if getattr(trio.lowlevel.current_clock(), "autojump_threshold", inf) < inf:
         await trio.lowlevel.checkpoint()
         return function(*arguments)
-    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=abandon_on_cancel)
+    return await trio.to_thread.run_sync(
+        function, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter
+    )
