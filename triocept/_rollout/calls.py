@@ -49,7 +49,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -308,8 +308,8 @@ class Arrivals:
         """Failed services that have not yet raised their exception to their caller."""
         self._asked = False
         """True if a task takes exchanges, or has ever taken an exchange."""
-        self._first = trio.Event()
-        """Set when an exchange arrives and no task has ever taken an exchange."""
+        self._came = trio.Event()
+        """Set when an exchange arrives that no service takes."""
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
@@ -323,8 +323,7 @@ class Arrivals:
         else:
             self._waiting[exchange] = None
             self._lot.unpark()
-            if not self._asked:
-                self._first.set()
+            self._came.set()
         if self._last:  # perhaps the last exchange: a task that gets no exchange must end
             self._lot.unpark_all()
 
@@ -451,27 +450,68 @@ class Arrivals:
         self._watch.cancel()
 
     @trio.lowlevel.enable_ki_protection
-    async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task has ever taken one from this queue.
+    async def watch(
+        self, rollout_id: str, calls: Callable[[], Sequence[ExchangeState]], place: Callable[[], str]
+    ) -> bool:
+        """Log a warning, once, if an exchange waits although no task answers it.
+
+        Args:
+            rollout_id: id of the rollout.
+            calls: returns the exchanges that are not recorded yet.
+            place: returns the place in the program where the body of the rollout's block waits.
 
         Returns:
-            True if the exchange has waited for `GIVEN_UP` seconds. False if the rollout has ended before, or a task has
-                begun to take exchanges.
+            True if no task has ever taken an exchange, and the first exchange has waited for `GIVEN_UP` seconds. False
+                if the rollout has ended before, or a task has begun to take exchanges.
         """
+
+        def warn(text: str, seconds: float) -> None:
+            waits = f", while {found} waits" if (found := place()) else ""
+            log.warning(f"rollout %s: a call of its agent {text}", rollout_id, seconds, waits)
+
         with self._watch:
-            await self._first.wait()
+            await self._came.wait()
             await trio.sleep(FORGOTTEN)
             if not self._asked:
-                log.warning(
-                    "rollout %s: a call of its agent has waited for %g s, and no task takes it: give open_rollout a "
-                    "handler, or iterate over the rollout (`async for exchange in rollout`); with pytest, give "
-                    "triocept_model a reply or handler=, or take calls with model.next()",
-                    rollout_id,
-                    FORGOTTEN,
-                )
+                warn(_UNTAKEN, FORGOTTEN)
                 await trio.sleep(GIVEN_UP - FORGOTTEN)
                 return not self._asked
+            before = None
+            while True:
+                if (found := self._left_alone(calls())) is not None and found is before:
+                    warn(found, FORGOTTEN if found is _UNTAKEN_LATER else GIVEN_UP)
+                    return False
+                before = found
+                if not calls():
+                    self._came = trio.Event()
+                    await self._came.wait()
+                await trio.sleep(FORGOTTEN)
         return False
+
+    def _left_alone(self, calls: Sequence[ExchangeState]) -> str | None:
+        """Return the text of a warning if one of the open calls waits, and no task seems to answer it."""
+        taken = [each for each in calls if each.handed_over and not each.settled]
+        if self._services:
+            return None
+        if not self._lot and not taken and any(each.elapsed >= FORGOTTEN for each in self._waiting):
+            return _UNTAKEN_LATER
+        if self._lot and any(each.elapsed >= GIVEN_UP and each.is_untouched for each in taken):
+            return _UNANSWERED
+        return None
+
+
+_UNTAKEN = (
+    "has waited for %g s, and no task takes it%s: give open_rollout a handler, or iterate over the rollout (`async for "
+    "exchange in rollout`); with pytest, give triocept_model a reply or handler=, or take calls with model.next()"
+)
+_UNTAKEN_LATER = (
+    "has waited for %g s, and no loop takes it any more%s: take calls until the agent has ended (`async for exchange "
+    "in agent`), or give open_rollout a handler"
+)
+_UNANSWERED = (
+    "was taken %g s ago, and has no answer, although a loop takes the next call%s: answer each call, for example with "
+    "`await exchange.respond(…)`"
+)
 
 
 class _Ended(msgspec.Struct, eq=False):

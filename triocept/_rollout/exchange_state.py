@@ -38,6 +38,7 @@ from .._trace.tokens import Tokens
 from .._trace.turn import Decided, Draft, Turn
 from .._trace.wire import WireLog
 from .._util.contexts import protected_context
+from .._util.loop_watch import waiting_place
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
 from .addresses import call_id
 from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
@@ -67,6 +68,11 @@ class Worker:
     def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope) -> None:
         self._task = task
         self._scope = scope
+
+    @property
+    def place(self) -> str:
+        """Place in the program where the handler waits; see `waiting_place`."""
+        return waiting_place(self._task)
 
     def stop(self) -> None:
         """Cancel the handler.
@@ -204,6 +210,13 @@ class ExchangeState:
     @property
     def kept_increments(self) -> Increments | None:
         return self._increments.increments() if self._increments is not None else None
+
+    @property
+    def is_untouched(self) -> bool:
+        """True if no handler, upstream or stream works on the exchange."""
+        return (
+            self.worker is None and self.fold is None and self._raw_stream is None and not self._work_scopes
+        )
 
     @property
     def first_event(self) -> float | None:

@@ -7,12 +7,14 @@ After that, the rollout refuses the waiting calls and seals its trace.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all, run_each, split_cancelled
+from .._util.loop_watch import waiting_place
 from ..errors import Unanswered
 from .calls import GIVEN_UP
 from .event_loop import check_loop
@@ -85,9 +87,12 @@ async def open_rollout(
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
         """Let the rollout's calls fail if no task takes calls for `GIVEN_UP` seconds and `on_fault` is `stay`."""
-        if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
+        place = partial(waiting_place, task)
+        untaken = await rollout.arrivals.watch(rollout.id, lambda: rollout.calls.open, place)
+        if untaken and rollout.on_fault == "stay":
             await serve(_fail_untaken)
 
+    task = trio.lowlevel.current_task()
     within = trio.CancelScope()
 
     @trio.lowlevel.enable_ki_protection

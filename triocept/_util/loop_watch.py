@@ -196,6 +196,19 @@ def place_of(thread: threading.Thread) -> str:
     return f"{place.function} ({place.file}:{place.line})"
 
 
+def waiting_place(task: trio.lowlevel.Task) -> str:
+    """Return the innermost function of user code in which `task` waits, with its file and line.
+
+    If the task waits in no user code, return an empty text.
+    """
+    places = [
+        f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
+        for frame, line in task.iter_await_frames()
+        if not _is_library(frame)
+    ]
+    return places[-1] if places else ""
+
+
 def _place(frame: FrameType) -> Place:
     return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
 
