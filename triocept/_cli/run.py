@@ -32,6 +32,7 @@ from .live import Live
 from .live_table import LiveTable, has_terminal, shown_table
 from .replay import ReplayFile
 from .script import Answers, Model
+from .waiting import Waits
 
 
 async def say_hello(exchange: Exchange) -> None:
@@ -151,6 +152,8 @@ class Run:
                         if self.interactive:
                             stack.enter_context(held_output())
                         with trio.move_on_after(patience(self.limits)):
+                            if table is None and not self.interactive:
+                                await Waits(rollout, self.handler, live).during(process.wait)
                             await process.wait()
                             why = None
             finally:  # also if a handler has failed meanwhile

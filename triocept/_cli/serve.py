@@ -20,6 +20,7 @@ from .live import Live
 from .live_table import shown_table
 from .run import open_rollout, table_of
 from .script import Answers, Model, Script
+from .waiting import Waits
 from .watch import WatchedScript
 
 
@@ -70,6 +71,8 @@ class Serve:
                         raise OSError(exc.errno, exc.strerror, "standard output") from exc
                     live.opened(rollout)
                     async with shown_table(table):
+                        if table is None:
+                            await Waits(rollout, self.handler, live).during(trio.sleep_forever)
                         await trio.sleep_forever()
         finally:
             live.close()
