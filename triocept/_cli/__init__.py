@@ -21,7 +21,7 @@
 * `demo`: runs a small bundled agent (`demo_agent`) with a scripted model.
 * `json_events`: prints the events of a run as JSON.
 * `live`: prints a run in progress for a person. The run continues if the terminal is closed.
-  `live_table`: the table of `--live`.
+  `live_table`: the table of `--live`. `waiting`: a line for a call that waits long for its answer.
 * `looking`: the commands `show`, `diff` and `stats`, which read trace files (`files`). `show` prints a line for each
   turn, `turn` one complete turn, `diff` the differences between two turns. `stats` counts all calls and the percentiles
   of their times, and `stats_table` prints them; `scores` prints the scores of an evaluation.
