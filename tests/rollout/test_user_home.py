@@ -150,7 +150,7 @@ async def test_codex_is_refused_without_its_launch_with_a_profile_and_with_a_gat
 ) -> None:
     async with serve_endpoint() as endpoint:
         async with endpoint.open_rollout() as rollout:
-            with pytest.raises(ValueError, match="for Codex, pass the argv and env"):
+            with pytest.raises(ValueError, match="for codex, pass the argv and env"):
                 await rollout.run_agent([home / "codex", "exec", "a task"], keep_home=True)
             with pytest.raises(ValueError, match="for Codex, pass the argv and env"):
                 await run_codex(rollout, home, provider="built_in")
@@ -161,15 +161,88 @@ async def test_codex_is_refused_without_its_launch_with_a_profile_and_with_a_gat
                 await run_codex(rollout, home)
 
 
-@pytest.mark.parametrize("name", sorted(agents.AGENTS.keys() - {"claude_code", "codex"}))
+OVERRIDING = ("copilot", "gemini_cli", "kilo", "opencode", "qwen_code")
+"""Agents that get their configuration in a way that overrides the user's."""
+
+
+@pytest.mark.parametrize("name", sorted(agents.AGENTS.keys() - {"claude_code", "codex", *OVERRIDING}))
 async def test_other_agents_are_refused_by_name(name: str, home: Path) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         launch = agents.agent(name)(rollout, home / "fresh", "a task")
         with pytest.raises(
-            ValueError,
-            match=f"^keep_home works only with Claude Code and Codex. The configuration of {launch.argv[0]} ",
+            ValueError, match=rf"^keep_home works only with claude, .* of {launch.argv[0]} could"
         ):
             await rollout.run_agent(launch.argv, env=launch.env, keep_home=True)
+
+
+@pytest.mark.parametrize("name", OVERRIDING)
+async def test_other_agents_keep_the_home_only_with_the_environment_of_their_launch(
+    name: str, home: Path
+) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        launch = agents.agent(name)(rollout, home / "fresh", "a task")
+        _, env = user_home(launch.argv, launch.env, home / "work")
+        with pytest.raises(ValueError, match=f"for {launch.argv[0]}, pass the argv and env"):
+            user_home(launch.argv, None, home / "work")
+    kept = {"HOME", "XDG_CONFIG_HOME", "COPILOT_HOME", "OPENCODE_CONFIG", "KILO_CONFIG"} & env.keys()
+    assert not kept
+
+
+async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files(home: Path) -> None:
+    own = {"hooks": {"BeforeTool": ["own"]}, "security": {"auth": {"selectedType": "oauth-personal", "a": 1}}}
+    file = written(home / ".gemini" / "settings.json", **own)
+    (home / ".gemini" / "commands.toml").write_text("be brief")
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(gate={"*": Decision.approve()}) as rollout,
+    ):
+        launch = agents.gemini_cli(rollout, home / "fresh", "a task")
+        for _ in range(2):
+            _, env = user_home(launch.argv, launch.env, home / "work")
+    folder = Path(env["GEMINI_CLI_HOME"] or "") / ".gemini"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["security"]["auth"] == {"selectedType": "gemini-api-key", "a": 1}
+    first, second = settings["hooks"]["BeforeTool"]
+    assert (first, second["hooks"][0]["name"]) == ("own", "triocept")
+    assert (folder / "commands.toml").readlink() == home / ".gemini" / "commands.toml"
+    assert json.loads(file.read_text()) == own
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "text", "problem"),
+    [
+        ("gemini_cli", ".gemini/settings.json", "{// a comment", "cannot be read: "),
+        (
+            "gemini_cli",
+            "work/.gemini/settings.json",
+            '{"auth": {"selectedType": "vertex-ai"}}',
+            "sets security.auth",
+        ),
+        (
+            "qwen_code",
+            ".qwen/agents/index.md",
+            "---\nmodel: qwen-oauth:coder-model\n---",
+            "names the provider qwen-oauth",
+        ),
+        (
+            "qwen_code",
+            "work/.qwen/agents/b/index.md",
+            "model: 'qwen-oauth:x'",
+            "names the provider qwen-oauth",
+        ),
+    ],
+)
+async def test_a_file_that_no_setting_can_override_is_refused(
+    name: str, place: str, text: str, problem: str, home: Path
+) -> None:
+    file = home / place
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        launch = agents.agent(name)(rollout, home / "fresh", "a task")
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+            await rollout.run_agent(launch.argv, env=launch.env, cwd=home / "work", keep_home=True)
+    assert str(caught.value).startswith(f"keep_home: {file} {problem}")
 
 
 def test_the_command_line_keeps_the_home_of_claude_code(home: Path) -> None:
@@ -183,9 +256,12 @@ def test_the_command_line_keeps_the_home_of_claude_code(home: Path) -> None:
     assert done.returncode == 2
     assert "--keep-home: " in done.stderr
     assert "sets ANTHROPIC_BASE_URL" in done.stderr
-    done = triocept(*known, "qwen-code", "--", "a task", timeout=60, env=env)
+    done = triocept(*known, "pi", "--", "a task", timeout=60, env=env)
     assert done.returncode == 2
-    assert "--keep-home works only with Claude Code and Codex. The configuration of qwen-code" in done.stderr
+    assert "The configuration of pi could" in done.stderr
+    done = triocept("run", "--keep-home", "--", "env", timeout=60, env=env)
+    assert done.returncode == 2
+    assert "--keep-home needs --agent NAME" in done.stderr
 
 
 def test_the_command_line_keeps_the_home_of_codex(home: Path, codex_home: Path) -> None:

@@ -21,7 +21,7 @@ from .._process.terminal import terminal_problem
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
 from .._rollout.user_home import check_home
-from ..agents import AGENTS, Launch, claude_code, codex
+from ..agents import AGENTS, Launch
 from ..agents import agent as find_agent
 from ..dialects import known_dialects
 from .install import INSTALL
@@ -120,10 +120,12 @@ class AgentPlan:
         )
 
     def check_home(self, cwd: Path | None) -> None:
-        usual = {claude_code: "claude", codex: "codex"}
-        name = (
-            Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)
-        )
+        name = Path(self.command[0] if self.name is None else self.usual).name
+        if self.name is None and name != "claude":
+            raise click.UsageError(
+                f"--keep-home needs --agent NAME (except for claude): only with this option, triocept gives {name} "
+                "the rollout as its provider"
+            )
         try:
             check_home(name, self.env, cwd)
         except ValueError as exc:
@@ -185,8 +187,9 @@ run_options: Callable[[F], F] = add_options(
     _in_agent(
         "--keep-home",
         is_flag=True,
-        help="Let Claude Code or Codex use your own configuration (settings, hooks, MCP servers). If a "
-        "setting in it could select another provider, the command ends with an error.",
+        help="Let the agent use your own configuration (settings, hooks, MCP servers): Claude Code, Codex, opencode, "
+        "kilo, qwen-code, gemini-cli or Copilot. If a setting in it could select another provider, the command ends "
+        "with an error.",
     ),
 )
 

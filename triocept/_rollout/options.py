@@ -122,5 +122,5 @@ class AgentOptions(TypedDict, total=False):
     terminate_grace: float
     """Seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5."""
     keep_home: bool
-    """True to let Claude Code or Codex use the user's own configuration. Default: False, which means the configuration
-    directory in `env`, such as that of `agents.claude_code`."""
+    """True to let the agent use the user's own configuration. Default: False, which means the configuration directory
+    in `env`, such as that of `agents.claude_code`."""

@@ -374,10 +374,10 @@ class Rollout(Given):
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
-            keep_home: if True, Claude Code or Codex uses the user's own configuration, and not the configuration of
-                `agents.claude_code` or `agents.codex`: `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
-                ValueError is raised if a setting of the user could select another provider, or if the agent is any
-                other program.
+            keep_home: if True, the agent uses the user's own configuration, and not the configuration directory of its
+                function in `agents`. Except for Claude Code, `argv` and `env` must be those of this function.
+                ValueError is raised if a setting of the user could select another provider, or if triocept cannot keep
+                this agent from using other providers.
 
         Returns:
             The return code (negative: the signal that ended the agent), output and duration. If the return code is not

@@ -1,17 +1,26 @@
 """`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
 Claude Code reads its provider from the environment. But its settings may replace variables of the environment (observed
-with 2.1.332), so these settings are checked before Claude Code starts. In Codex, options of the command (`-c`) override
-the configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents
-in the user's configuration of Codex could still name another provider, so these roles are checked. All other agents are
-refused, because most of them read their provider from the user's configuration. (Copilot's `providers.json` adds models
-to the model that the environment names.)
+with 2.1.332), so these settings are checked before Claude Code starts. The other agents get the configuration that
+`agents.NAME` has written in a way that overrides the user's configuration (observed with Codex 0.171.0, opencode
+1.18.33, kilo 7.7.7, qwen-code 0.15.10 and 0.24.4, gemini-cli 0.61.0, Copilot 1.0.102):
+
+* Codex: in options (`-c`). Roles for sub-agents in the user's configuration could still name another provider, so these
+  roles are checked.
+* opencode and kilo: in the variable `…_CONFIG_CONTENT`. Its `enabled_providers` disables all other providers.
+* qwen-code: in the system settings, to which a variable points. Their `modelProviders` replaces the user's. Sub-agents
+  can still name the provider `qwen-oauth`, so their files are checked.
+* gemini-cli: in the settings of a directory that otherwise consists of links to the user's own files. (gemini-cli reads
+  system settings only from a file that belongs to root.)
+* Copilot: in variables. One of them replaces the user's `providers.json`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +32,17 @@ from .._process.environment import is_provider_variable
 
 _CLAUDE, _CODEX = "CLAUDE_CONFIG_DIR", "CODEX_HOME"
 _PROFILES = ("-p", "--profile")
+_HOMES = {
+    "claude": (_CLAUDE, _CLAUDE),
+    "codex": (_CODEX, _CODEX),
+    "copilot": ("COPILOT_PROVIDERS_CONFIG", "COPILOT_HOME"),
+    "gemini": ("GEMINI_CLI_HOME", "HOME"),
+    "kilo": ("KILO_CONFIG", "XDG_CONFIG_HOME"),
+    "opencode": ("OPENCODE_CONFIG", "XDG_CONFIG_HOME"),
+    "qwen": ("QWEN_CODE_SYSTEM_SETTINGS_PATH", "HOME"),
+}
+"""For each agent that can use the user's own configuration: a variable that only its function in `agents` sets, and the
+variable that names the directory in place of the user's own."""
 
 Argv = Sequence[str | os.PathLike[str]]
 Directory = str | os.PathLike[str] | None
@@ -33,28 +53,42 @@ def user_home(
 ) -> tuple[Argv, dict[str, str | None]]:
     """Return the agent's command and environment, changed so that it uses the user's own configuration.
 
-    Raise ValueError if the agent is neither Claude Code nor Codex, or if the user's settings could make it call another
-    provider.
+    Raise ValueError if the agent cannot use the user's own configuration, or if the user's settings could make it call
+    another provider.
     """
     own = dict(env or {})
-    name = Path(argv[0]).name
-    written = own.pop(_CODEX, None)
-    if written is not None or name == "codex":
-        check_home("codex", own, cwd)
-        return _with_options(argv, written), own
-    if own.pop(_CLAUDE, None) is not None:
-        name = "claude"
+    name = next((name for name, (mark, _) in _HOMES.items() if own.get(mark)), Path(argv[0]).name)
+    mark, home = _HOMES.get(name, ("", ""))
+    written = own.get(mark)
+    if mark and not written and name != "claude":
+        raise ValueError(
+            f"keep_home: for {name}, pass the argv and env that the function in triocept.agents returns"
+        )
+    own.pop(home, None)
     check_home(name, own, cwd)
+    if written and name == "codex":
+        argv = _with_options(argv, written)
+    elif written and name in ("opencode", "kilo"):
+        own[f"{mark}_CONTENT"] = Path(written).read_text()
+        del own[mark]
+    elif written and name == "gemini":
+        own[mark] = str(_linked(Path(written)))
     return argv, own
 
 
 def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None:
-    find = {"claude": _claude_problems, "codex": _codex_problems}.get(name)
-    if find is None:
+    if name not in _HOMES:
         raise ValueError(
-            f"keep_home works only with Claude Code and Codex. The configuration of {name} could select another "
+            f"keep_home works only with {', '.join(_HOMES)}. The configuration of {name} could select another "
             "provider than the rollout: omit keep_home"
         )
+    checks = {
+        "claude": _claude_problems,
+        "codex": _codex_problems,
+        "gemini": _gemini_problems,
+        "qwen": _qwen_problems,
+    }
+    find = checks.get(name, lambda environment, project: ())
     for file, problem in find({**os.environ, **env}, Path(cwd or os.curdir).absolute()):
         raise ValueError(
             f"keep_home: {file} {problem}. Change the file, or omit keep_home: {name} then starts without your "
@@ -112,10 +146,63 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
                 yield file, f"sets {', '.join(names)}, which could select another provider than the rollout"
 
 
-def _with_options(argv: Argv, written: str | None) -> Argv:
+def _gemini_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each settings file that could make gemini-cli call another provider, with the reason."""
+    name = Path(".gemini", "settings.json")
+    try:
+        _settings(_gemini_home() / name)
+    except (OSError, ValueError) as exc:
+        yield _gemini_home() / name, f"cannot be read: {exc}"
+    file = project / name
+    if file.exists() and re.search(
+        r'"selectedType"\s*:\s*"(?!gemini-api-key")', file.read_text(errors="replace")
+    ):
+        yield file, "sets security.auth.selectedType, which could select another provider than the rollout"
+
+
+def _gemini_home() -> Path:
+    return Path(os.environ.get("GEMINI_CLI_HOME") or Path.home())
+
+
+def _qwen_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file of a sub-agent that calls Qwen's own service, whose URL qwen-code does not let anyone change."""
+    for folder in Path(environment.get("QWEN_HOME") or Path.home() / ".qwen"), project / ".qwen":
+        for file in folder.glob("agents/**/*.md"):
+            if "qwen-oauth:" in file.read_text(errors="replace"):
+                yield file, "names the provider qwen-oauth, which is another provider than the rollout"
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a settings file; an empty one if there is no such file."""
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]) if file.exists() else {}
+
+
+def _linked(written: Path) -> Path:
+    """Return a new directory with links to the user's files of gemini-cli, and with the settings of both."""
+    home = _gemini_home()
+    linked = written / "kept"
+    shutil.rmtree(linked, ignore_errors=True)
+    (linked / ".gemini").mkdir(parents=True)
+    for file in (home / ".env", home / ".agents", *(home / ".gemini").glob("*")):
+        if file.exists() and file.name != "settings.json":
+            (linked / file.relative_to(home)).symlink_to(file)
+    name = Path(".gemini", "settings.json")
+    settings = _merged(_settings(home / name), _settings(written / name))
+    (linked / name).write_text(json.dumps(settings))
+    return linked
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Return both settings; where both set one value, the second one has priority. Lists are concatenated."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return {**first, **{name: _merged(first.get(name), value) for name, value in second.items()}}
+    return [*first, *second] if isinstance(first, list) and isinstance(second, list) else second
+
+
+def _with_options(argv: Argv, written: str) -> Argv:
     """Return `argv`, the command of Codex, with the settings in the directory `written` added as options (`-c`)."""
     words = [os.fspath(word) for word in argv]
-    settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
+    settings = tomllib.loads((Path(written) / "config.toml").read_text())
     if settings.get("model_provider") != "triocept" or "exec" not in words:
         raise ValueError(
             "keep_home: for Codex, pass the argv and env that agents.codex(..., provider='custom') returns"

@@ -102,9 +102,9 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return the hooks as a part of the settings of `agent`.
+    """Return the hooks as a part of the settings of gemini-cli, or of qwen-code, which was derived from gemini-cli.
 
-    `agent` is `gemini_cli` or `qwen_code`, because qwen-code was derived from gemini-cli.
+    The hooks are commands. With http hooks, qwen-code would run the tool if the gate answers with an error.
     """
     if not (events := _events(rollout, agent)):
         return {}
@@ -113,25 +113,15 @@ def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cl
     return {"hooks": {event: [{"matcher": "*", "hooks": [hook]}] for event in events}}
 
 
-def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
-    """Write the hooks to `gate.json`, and return the variable that makes qwen-code read this file.
-
-    qwen-code also runs the hooks in the user's own settings.
-
-    The hooks are commands. With http hooks, qwen-code would run the tool if the gate answers with an error.
-    """
-    settings = gemini_hooks(rollout, directory, "qwen_code")
-    if not settings:
-        return {}
-    return {"QWEN_CODE_SYSTEM_SETTINGS_PATH": str(write_json(made(directory) / "gate.json", settings))}
-
-
-def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
+def copilot_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
+    """Write the hooks as a plugin of Copilot, and return the options that make Copilot load this plugin."""
     if not (events := _events(rollout, "copilot")):
-        return
+        return ()
     hook = {"type": "command", "bash": _command(rollout, directory, "copilot"), "timeoutSec": SECONDS}
-    document = {"version": 1, "hooks": {event: [hook] for event in events}}
-    write_json(home / "hooks" / "triocept.json", document)
+    plugin = made(directory) / "plugin"
+    write_json(plugin / "plugin.json", {"name": "triocept", "version": "1.0.0", "hooks": "hooks.json"})
+    write_json(plugin / "hooks.json", {"version": 1, "hooks": {event: [hook] for event in events}})
+    return ("--plugin-dir", str(plugin))
 
 
 _PLUGIN = """const ask = async (question) => {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._rollout.rollout import Rollout
 from ._hooks import copilot_hooks
-from ._launch import Directory, Launch, UsualDialect, made
+from ._launch import Directory, Launch, UsualDialect, made, write_json
 
 
 def copilot(
@@ -18,8 +18,8 @@ def copilot(
 ) -> Launch:
     """Return the command that runs `copilot -p` without confirmation of its tools.
 
-    Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes
-    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but exits with status 1 if `GH_TOKEN` or
+    Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes `gate.py`
+    and a plugin. Copilot needs no token, but exits with status 1 if `GH_TOKEN` or
     `GITHUB_TOKEN` contains a classic token (`ghp_…`). If so, remove the variable from Copilot's environment. Copilot
     keeps its sessions in `directory`. So the command `copilot --resume=…`, which Copilot prints before it exits, must
     be run with the same COPILOT_HOME.
@@ -28,13 +28,15 @@ def copilot(
         websocket: if True, Copilot sends its calls over a websocket.
     """
     home = made(directory) / "copilot"
-    copilot_hooks(rollout, directory, home)
+    hooks = copilot_hooks(rollout, directory)
     provider = {
+        "COPILOT_PROVIDERS_CONFIG": str(write_json(home / "providers.json", {})),  # no other provider
         "COPILOT_PROVIDER_TYPE": "anthropic" if dialect == "anthropic_messages" else "openai",
         "COPILOT_PROVIDER_BASE_URL": rollout.base_url(dialect),
         "COPILOT_PROVIDER_WIRE_API": "responses" if dialect == "openai_responses" else "completions",
         "COPILOT_PROVIDER_TRANSPORT": "websockets" if websocket else "http",
     }
     return Launch(
-        argv=(executable, "-p", prompt, "--allow-all-tools"), env={"COPILOT_HOME": str(home), **provider}
+        argv=(executable, "-p", prompt, "--allow-all-tools", *hooks),
+        env={"COPILOT_HOME": str(home), **provider},
     )

@@ -27,5 +27,6 @@ def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executabl
     )
     return Launch(
         argv=(executable, "-p", prompt, "-m", rollout.model, "--yolo", "--skip-trust"),
-        env={"HOME": str(directory), "GOOGLE_API_KEY": None},  # with two keys it prints four warnings
+        # With two keys, gemini-cli prints four warnings.
+        env={"HOME": str(directory), "GEMINI_CLI_HOME": str(directory), "GOOGLE_API_KEY": None},
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from .._rollout.rollout import Rollout, refuse_gate
 from ._hooks import opencode_hooks
@@ -19,7 +20,7 @@ def opencode(
     executable: str = "opencode",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Return the command that runs `opencode run`, with the rollout as its provider.
+    """Return the command that runs `opencode run`, with the rollout as its only provider.
 
     The command has the option `--title`. Without this option, opencode would generate a title by a second model call,
     at the same time as the first model call.
@@ -27,13 +28,8 @@ def opencode(
     The function writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. opencode keeps its state
     in `directory`.
     """
-    directory = made(directory)
     configuration = {**_configuration(rollout, dialect), **opencode_hooks(rollout, directory)}
-    config = write_json(directory / "opencode.json", configuration)
-    return Launch(
-        argv=(executable, "run", "--title", "triocept", prompt),
-        env={"OPENCODE_CONFIG": str(config), **_state(directory)},
-    )
+    return _launch(directory, (executable, "run"), prompt, "opencode", configuration)
 
 
 def kilo(
@@ -44,20 +40,27 @@ def kilo(
     executable: str = "kilo",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Return the command that runs `kilo run --auto`, with the rollout as its provider.
+    """Return the command that runs `kilo run --auto`, with the rollout as its only provider.
 
-    The command has the option `--title`. Without this option, kilo would generate a title by a second model call, at
-    the same time as the first. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo
-    keeps its state in `directory`.
+    The command has the same options as that of `opencode`. Environment variables disable kilo's telemetry. The function
+    writes `kilo.json`. kilo keeps its state in `directory`.
     """
     refuse_gate(rollout, "kilo")
-    directory = made(directory)
-    config = write_json(
-        directory / "kilo.json", {**_configuration(rollout, dialect), "enabled_providers": ["triocept"]}
-    )
+    argv = (executable, "run", "--auto")
+    launch = _launch(directory, argv, prompt, "kilo", _configuration(rollout, dialect))
+    return replace(launch, env={**launch.env, **_QUIET})
+
+
+def _launch(
+    directory: Directory, argv: tuple[str, ...], prompt: str, name: str, configuration: dict[str, Any]
+) -> Launch:
+    """Write the configuration to `NAME.json`, and return the command `argv` with the options that both agents have."""
+    folder = made(directory)
+    config = write_json(folder / f"{name}.json", configuration)
+    state = {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")}
     return Launch(
-        argv=(executable, "run", "--auto", "--title", "triocept", prompt),
-        env={"KILO_CONFIG": str(config), **_QUIET, **_state(directory)},
+        argv=(*argv, "--model", configuration["model"], "--title", "triocept", prompt),
+        env={f"{name.upper()}_CONFIG": str(config), **state},
     )
 
 
@@ -82,15 +85,10 @@ def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
     }
     return {
         "model": f"triocept/{rollout.model}",
+        "small_model": f"triocept/{rollout.model}",
         "autoupdate": False,
         "share": "disabled",
+        "enabled_providers": ["triocept"],  # also disables the user's own providers
         "provider": {"triocept": provider},
         **opencode_servers(rollout),
-    }
-
-
-def _state(directory: Path) -> dict[str, str]:
-    """Return the environment variables that make opencode and kilo keep all their files in `directory`."""
-    return {
-        f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._rollout.rollout import Rollout
-from ._hooks import qwen_hooks
+from ._hooks import gemini_hooks
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
@@ -11,19 +11,25 @@ from ._mcp import qwen_servers
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """Return the command that runs `qwen -p` without confirmation of its tools.
 
-    `directory` becomes qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` into this
-    directory. If the rollout has a gate, the function writes `gate.json` and `gate.py`; the user's own hooks still run.
-    qwen-code gives up if the headers of an answer do not arrive within 120 s.
+    `directory` becomes qwen-code's HOME. The function writes `settings.json`, which overrides all other settings of
+    qwen-code: the rollout is its only provider. If the rollout has a gate, the function also writes `gate.py`; the
+    user's own hooks still run. qwen-code gives up if the headers of an answer do not arrive within 120 s.
     """
+    directory = made(directory)
     servers, env = qwen_servers(rollout)
-    if servers:
-        write_json(made(directory) / ".qwen" / "settings.json", servers)
+    settings = {
+        "model": {"name": rollout.model},
+        "modelProviders": {"openai": []},  # in place of the user's
+        **servers,
+        **gemini_hooks(rollout, directory, "qwen_code"),
+    }
+    system = write_json(directory / "settings.json", settings)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
         env={
-            "OPENAI_MODEL": rollout.model,
-            "HOME": str(made(directory)),
+            "HOME": str(directory),
+            "QWEN_CODE_SYSTEM_SETTINGS_PATH": str(system),
+            "GOOGLE_VERTEX_BASE_URL": rollout.base_url("gemini"),  # for sub-agents with an own provider
             **env,
-            **qwen_hooks(rollout, directory),
         },
     )
