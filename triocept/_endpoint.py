@@ -51,6 +51,7 @@ from ._util.failures import keeping, keeping_each, raise_all, split_cancelled, w
 from ._util.limits import EndpointLimits
 from ._util.loop_watch import logged_blocks
 from .dialects import Dialect, known_dialects
+from .dialects._registry import similar_dialect
 from .errors import EndpointCrashed, TunnelError
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class Endpoint:
             name = repr(given.name) if isinstance(given, Dialect) else "a str"
             raise TypeError(f"a dialect must be given by its name, {name}, not {described(given)}")
         if dialect not in self.dialects:
-            raise ValueError(f"unknown dialect {dialect!r}; the dialects are {', '.join(self.dialects)}")
+            raise ValueError(f"unknown dialect {dialect!r}{similar_dialect(dialect, self.dialects)}")
         return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
 
     def _url(self, name: str) -> str:

@@ -126,6 +126,9 @@ class Refusal(TrioceptError):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        given: object = status
+        if isinstance(given, str) and not given.isdecimal():
+            raise TypeError(f"a refusal's status comes first, and then its message: pass 429, {given!r}")
         check_count("a refusal's status", status)
         if not 400 <= status <= 599:
             raise ValueError(f"the status of a refusal must be 400 to 599, not {status}")

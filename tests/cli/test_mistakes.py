@@ -577,6 +577,7 @@ def test_a_prompt_within_the_script_of_a_shell_is_not_executed(tmp_path: Path) -
 @pytest.mark.parametrize(("arguments", "said"), [
     (("tasks.jsonl", "includes", "--", "true"), "includes is a scorer: write --scorer includes, as in: triocept eval"),
     (("includes", "tasks.jsonl", "--", "true"), "includes is a scorer: write --scorer includes, as in: triocept eval"),
+    (("task.jsonl", "--", "true"), "there is no file 'task.jsonl'; did you mean tasks.jsonl?"),
     (("--", "python", "agent.py", "{prompt}"), "there is no file 'python': TASKS comes first, as in: triocept eval"),
     (("none.py:x", "--", "true"), "there is no file 'none.py:x': TASKS comes first, as in: triocept eval tasks.jsonl"),
 ])  # fmt: skip
@@ -587,6 +588,35 @@ def test_an_argument_of_eval_in_the_wrong_place_names_the_right_place(
     done = forked("eval", *arguments, timeout=60, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("file", "said"), [
+    ("reples.py", "File '{folder}/reples.py' does not exist; did you mean {folder}/replies.py?"),
+    ("none.yaml", "File '{folder}/none.yaml' does not exist; correct the path"),
+    ("none/replies.py", "File '{folder}/none/replies.py' does not exist; correct the path"),
+])  # fmt: skip
+def test_a_file_that_does_not_exist_is_answered_by_a_similar_one(
+    file: str, said: str, tmp_path: Path
+) -> None:
+    for name in ("replies.py", ".nones", "reples.md"):
+        written(tmp_path, "", name)
+    done = triocept("run", "--script", tmp_path / file, "--", "true")
+    assert done.returncode == 2
+    assert said.format(folder=tmp_path) in done.stderr
+    assert "the name of the file is empty" in triocept("run", "--script", "", "--", "true").stderr
+
+
+def test_an_evaluation_to_resume_needs_the_name_of_its_store(tmp_path: Path) -> None:
+    written(tmp_path, '{"prompt": "a", "target": "b"}\n', "tasks.jsonl")
+    resumed = ("eval", "tasks.jsonl", "--scorer", "includes", "--resume", "--", "true", "{prompt}")
+    assert (
+        "--resume needs --store DIR, the store to continue\n"
+        in forked(*resumed, timeout=60, cwd=tmp_path).stderr
+    )
+    (tmp_path / "runs/tasks-20260101-000000").mkdir(parents=True)
+    done = forked(*resumed, timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "to continue; the newest store of this evaluation is runs/tasks-20260101-000000\n" in done.stderr
 
 
 def test_an_empty_script_names_what_to_write(tmp_path: Path) -> None:

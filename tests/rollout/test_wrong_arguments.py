@@ -222,6 +222,14 @@ EndpointLimits(head_seconds=-1) -> ValueError: EndpointLimits.head_seconds must 
 EndpointLimits(head_bytes=None) -> TypeError: EndpointLimits.head_bytes must be a whole number, not None
 ScriptedModel([inf]) -> TypeError: replies\[0\], a pause, must be finite, not float: inf
 Limits(seconds=inf) -> ValueError: Limits.seconds must be finite, not float: inf; None sets no limit
+Refusal("too many", 429) -> TypeError: a refusal's status comes first, and then its message: pass 429, 'too many'$
+approve({}, echo) -> TypeError: approve takes the handler first, and then the policy: approve\(handler, policy\)$
+Message("user", ())["content"] -> TypeError: a Message has attributes, and no keys or items: write \.content in
+Message("user", ())[0] -> TypeError: a Message has attributes, and no keys or items$
+traces.read_traces(["x"]) -> TypeError: path must be the path of one file, not list: \['x'\]; call read_traces once
+agents.agent("claude") -> ValueError: unknown agent 'claude'; .*; did you mean claude_code\?$
+dialects.dialect("claude") -> ValueError: there is no dialect 'claude'; did you mean anthropic_messages\?$
+dialects.dialect("zzz") -> ValueError: there is no dialect 'zzz'; the dialects are anthropic_messages, gemini
 Refusal("500", "no") -> TypeError: a refusal's status must be a whole number, not str: '500'
 Refusal(429, "no", headers=["a"]) -> TypeError: a refusal's headers must be a mapping of names to values, not list
 Refusal(429, "no", headers={1: "a"}) -> TypeError: the name of a refusal's header must be a str, not int: 1
@@ -624,6 +632,45 @@ async def test_a_loop_may_follow_upon_a_service_that_was_ended() -> None:
                 await exchange.respond("by hand")
                 break
         assert len(rollout.trace) == 2
+
+
+async def lacks_await() -> str:
+    return "x"
+
+
+@pytest.mark.parametrize(("answer", "hint"), [
+    ({"role": "assistant"}, "; for a JSON body of your own, use respond_raw"),
+    (None, r"not None; does a `return` lack its value\?"),
+    (lacks_await, "; await it first"),
+])  # fmt: skip
+async def test_what_is_no_answer_is_told_what_to_write(answer: Any, hint: str) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(answer() if callable(answer) else answer)
+
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=f"^respond takes .*{hint}"):
+            async with endpoint.open_rollout(handler) as rollout:
+                await ask(rollout)
+
+
+@pytest.mark.parametrize(("upstream", "hint"), [
+    ("http://127.0.0.1:9/v1", r"is a str: a real model is `async with open_upstream\(url, dialect=…, model=…\) as"),
+    (lambda: open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat"), "was not entered: write `async with"),
+])  # fmt: skip
+async def test_what_a_call_cannot_be_forwarded_to_is_told_what_to_write(upstream: Any, hint: str) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.forward(upstream() if callable(upstream) else upstream)
+
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=hint):
+            async with endpoint.open_rollout(handler) as rollout:
+                await ask(rollout)
+
+
+async def test_a_base_url_of_a_misnamed_dialect_is_answered_by_the_name_of_one() -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(ValueError, match=r"unknown dialect 'openai'; did you mean openai_chat\?$"):
+            rollout.base_url("openai")
 
 
 async def test_a_name_of_other_packages_is_answered_by_the_name_here() -> None:

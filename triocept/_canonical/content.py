@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 import msgspec
 
-from .._util.checks import NamesItself, check_type, unsayable
+from .._util.checks import NamesItself, check_type, has_no_keys, unsayable
 from .._util.unicode import mended
 from ..errors import DialectError
 
@@ -174,6 +174,8 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The name of the speaker, if several speakers have the same role."""
     extra: dict[str, Json] | None = None
 
+    if not TYPE_CHECKING:
+        __getitem__ = has_no_keys
     if TYPE_CHECKING:  # a reader always gets parts; the constructor takes a str, too
 
         def __init__(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from inspect import iscoroutine
 from reprlib import repr as short
 from typing import TypeVar, cast, get_args
 
@@ -63,6 +64,13 @@ def given_response(answer: object) -> Response:
         hint = "; to answer the call with this exception, raise it" if isinstance(answer, Exception) else ""
         if isinstance(answer, list | tuple):
             hint = "; for several parts, use Response.of(…)"
+        elif isinstance(answer, dict):
+            hint = "; for a JSON body of your own, use respond_raw"
+        elif answer is None:
+            hint = "; does a `return` lack its value?"
+        elif iscoroutine(answer):
+            answer.close()  # otherwise Python warns, too
+            hint = "; await it first"
         raise TypeError(
             f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{hint}"
         )

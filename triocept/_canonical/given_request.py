@@ -46,6 +46,8 @@ def given_request(who: str, request: object) -> Request:
         hint = (
             "; for the request of an exchange, pass exchange.request" if hasattr(request, "request") else ""
         )
+        if isinstance(request, str):
+            hint = '; write Request(dialect="openai_chat", model="…", messages=(Message("user", "…"),))'
         raise TypeError(f"{who} takes a Request, not {described(request)}{hint}")
     messages = _tidy_all(f"{who}: Request.messages", request.messages)
     tools: Sequence[Tool] = request.tools

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
-from .._util.checks import Misnamed, NamesItself
+from .._util.checks import Misnamed, NamesItself, has_no_keys
 from .content import Json, Message, Text, ToolResult
 
 
@@ -125,6 +125,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """All fields of the request's JSON body for which this class has no field."""
 
     if not TYPE_CHECKING:
+        __getitem__ = has_no_keys
         prompt = Misnamed("user_text, the newest text of the user")
         text = Misnamed("user_text, the newest text of the user")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +27,7 @@ from .fleet_worker import Plan, ignore, open_model
 from .forward import Forward
 from .handler_file import HandlerFile
 from .live_table import LiveTable, has_terminal
-from .options import Command, InputPath, Option, WholeNumber, check_tasks_file, did_you_mean
+from .options import Command, InputPath, Option, WholeNumber, check_tasks_file, did_you_mean, similar_file
 from .script import Model, Script
 
 if TYPE_CHECKING:
@@ -169,6 +170,13 @@ def evaluate(
     except (BadTasks, ValueError, TypeError, ImportError) as exc:
         raise click.UsageError(str(exc)) from exc
     name = re.sub(r"[^\w.-]+", "-", evaluation.name)
+    continues = [
+        f"--{name.replace('_', '-')}" for name in ("resume", "retry_errors", "rescore") if options[name]
+    ]
+    if continues and store is None:
+        found_stores = sorted(map(str, Path("runs").glob(f"{glob.escape(name)}-*")))
+        newest = f"; the newest store of this evaluation is {found_stores[-1]}" if found_stores else ""
+        raise click.UsageError(f"{continues[0]} needs --store DIR, the store to continue{newest}")
     store = store or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     check_writable(store)
     if options["rescore"] and options["retry_errors"]:
@@ -176,9 +184,6 @@ def evaluate(
             "--rescore and --retry-errors exclude each other: run the command once for each of them"
         )
     options["rescore"] = "resume" if options["rescore"] and options["resume"] else options["rescore"]
-    continues = [
-        f"--{name.replace('_', '-')}" for name in ("resume", "retry_errors", "rescore") if options[name]
-    ]
     check_resume(store, bool(continues), evaluation.settings, next(iter(continues), "--resume"))
     work = partial(_run, evaluation, plan, store, options)
     end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
@@ -190,8 +195,10 @@ def _check_tasks(tasks: str, command: tuple[str, ...]) -> None:
     for word in (str(tasks), *command[:1]):
         if word in _SCORERS and which(word) is None and not Path(word).exists():
             raise click.UsageError(f"{word} is a scorer: write --scorer {word}, as in: {usage}")
-    if not Path(re.sub(r"(?<=\.py):.*", "", str(tasks))).exists():
-        raise click.UsageError(f"there is no file {str(tasks)!r}: TASKS comes first, as in: {usage}")
+    file = Path(re.sub(r"(?<=\.py):.*", "", str(tasks)))
+    if not file.exists():
+        hint = similar_file(file, f": TASKS comes first, as in: {usage}")
+        raise click.UsageError(f"there is no file {str(tasks)!r}{hint}")
     check_tasks_file(Path(tasks))
 
 

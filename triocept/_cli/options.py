@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -230,6 +231,27 @@ class InputPath(click.Path):
 
     def get_missing_message(self, *args: Any, **options: Any) -> str:
         return self.missing
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the name of the file is empty", param, ctx)
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as exc:
+            path = Path(value)
+            hint = "" if path.exists() else similar_file(path, "; correct the path")
+            raise click.BadParameter(f"{exc.message.rstrip('.')}{hint}", ctx, param) from None
+
+
+def similar_file(path: Path, otherwise: str) -> str:
+    """Return the hint of an error about a missing file: the file with the most similar name.
+
+    Only files in the same directory and with the same suffix are considered.
+
+    If no name is similar, return `otherwise`.
+    """
+    near = similar(path.name, sorted(each.name for each in path.parent.glob(f"*{glob.escape(path.suffix)}")))
+    return f"; did you mean {path.with_name(near[0])}?" if near else otherwise
 
 
 class Argument(click.types.StringParamType):

@@ -53,7 +53,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
 
     if not TYPE_CHECKING:
         output, text = Misnamed("stdout_text"), Misnamed("stdout_text")
-        exit_code, status = Misnamed("returncode"), Misnamed("returncode")
+        code, exit_code, status = [Misnamed("returncode") for _ in range(3)]
 
     @property
     def stdout_text(self) -> str:

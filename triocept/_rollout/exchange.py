@@ -270,6 +270,11 @@ class Exchange:
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
         """Let another handler, such as an upstream, answer this call."""
+        given: object = upstream
+        if not callable(given):
+            from .handler import check_handler  # which imports this module
+
+            check_handler(given)
         await upstream(self)
 
     def annotate(self, **data: Json) -> None:

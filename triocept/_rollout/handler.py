@@ -97,6 +97,8 @@ def _problem(handler: object, *, plain: bool) -> str | None:
     if is_unentered(inner):
         entry = inner.entry() if isinstance(inner, Context) else "async with … as handler"
         return f"is a context that was not entered: write `{entry}`"
+    if isinstance(inner, str):
+        return "is a str: a real model is `async with open_upstream(url, dialect=…, model=…) as model`"
     if not callable(inner):
         return "cannot be called"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):

@@ -25,6 +25,8 @@ import trio
 
 from .base_connection import KEYLESS_PIECE
 
+_OTHER_PORT = "; pass another port, or port=0 for a free port"
+_OTHER_HOST = "; pass an address of this machine, such as '127.0.0.1'"
 BACKLOG = 2048
 """Maximum connections that wait to be accepted. With hypercorn's default of 100, bursts of connections are dropped.
 
@@ -53,7 +55,7 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
             host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE
         )
     except gaierror as exc:
-        raise gaierror(exc.errno, f"host {host!r} cannot be found: {exc.strerror}") from exc
+        raise gaierror(exc.errno, f"host {host!r} cannot be found: {exc.strerror}{_OTHER_HOST}") from exc
     except UnicodeError as exc:
         raise gaierror(-2, f"host {host!r} is not a valid host name: {exc}") from exc
     family, kind, proto, _, address = found[0]
@@ -72,7 +74,7 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
             sock.listen(BACKLOG)
         except OSError as exc:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise OSError(exc.errno, f"cannot listen on {where}: {exc.strerror}") from exc
+            raise OSError(exc.errno, f"cannot listen on {where}: {exc.strerror}{_OTHER_PORT}") from exc
         return trio.SocketListener(sock)
     except BaseException:
         sock.close()

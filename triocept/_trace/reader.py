@@ -24,6 +24,7 @@ import msgspec
 from .._canonical.content import Message
 from .._canonical.price import Price
 from .._canonical.request import Request, Tool
+from .._util.checks import check_type
 from .._util.secrets import without_keys
 from ..errors import DialectError
 from .entries import AgentStart, Intent, Opening, Score
@@ -82,6 +83,9 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
         DialectError: the file is not a trace file, or has no readable line (for example, because triocept 0.2.0 wrote
             it), or a newer triocept wrote a line (the error's path is then `file:line`).
     """
+    check_type(
+        "path", path, (str, os.PathLike), "the path of one file", "call read_traces once for each file"
+    )
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
     for number, piece in found_lines(path):

@@ -203,6 +203,13 @@ class Misnamed:
         raise AttributeError(text, name=self._name, obj=instance)
 
 
+def has_no_keys(self: object, key: object) -> NoReturn:
+    """Raise a TypeError for `message["content"]`. A class whose objects users take for a dict uses it as a method."""
+    known = isinstance(key, str) and hasattr(self, key)
+    hint = f": write .{key} in place of [{key!r}]" if known else ""
+    raise TypeError(f"a {type(self).__name__} has attributes, and no keys or items{hint}")
+
+
 class NamesItself(msgspec.StructMeta):
     """Metaclass of value classes for users. If an argument is wrong, the error of the constructor lists the fields.
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from .._rollout.rollout import Rollout
+from .._util.checks import meant
 from ._launch import Directory, Launch
 from .aider import aider
 from .claude_code import claude_code
@@ -72,4 +73,6 @@ def agent(name: str) -> Prepare:
     try:
         return AGENTS[name.replace("-", "_")]
     except KeyError:
-        raise ValueError(f"unknown agent {name!r}; the known agents are {', '.join(AGENTS)}") from None
+        hint = meant(name, AGENTS)
+        known = f"; the known agents are {', '.join(AGENTS)}"
+        raise ValueError(f"unknown agent {name!r}{known}{hint if hint.endswith('?') else ''}") from None

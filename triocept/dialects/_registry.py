@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .._util.checks import described
+from .._util.checks import described, meant
 from .base import Dialect
 
 log = logging.getLogger("triocept.dialects")
@@ -46,9 +46,15 @@ def dialect(name: str) -> Dialect:
     known = own if name in own else known_dialects()
     if name not in known:
         broken = _installed().broken.get(name)
-        why = f": {broken}" if broken is not None else f"; the dialects are {', '.join(sorted(known))}"
+        why = f": {broken}" if broken is not None else similar_dialect(name, sorted(known))
         raise ValueError(f"there is no dialect {name!r}{why}")
     return known[name]
+
+
+def similar_dialect(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown dialect: the most similar name, or a list of all names."""
+    others = {"claude": "anthropic_messages", "google": "gemini", "vllm": "openai_chat"}
+    return meant(others.get(name.lower(), name), [*known], "the dialects are")
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:

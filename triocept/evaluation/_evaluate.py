@@ -41,7 +41,7 @@ from .._rollout.budget import Limits
 from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler, configured_model
 from .._rollout.rollout import Rollout
-from .._util.checks import check_bool, check_callable, check_count, described, meant, takes
+from .._util.checks import check_bool, check_callable, check_count, meant, takes
 from .._util.figures import counted
 from .._util.terminal import say
 from ..agents import agent as find_agent
@@ -76,7 +76,7 @@ from ._worker import (
     run_sample,
     takes_answer,
 )
-from .readers import read_tasks
+from .readers import is_tasks_file, read_tasks
 from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
 
 log: logging.Logger = logging.getLogger("triocept.evaluation")
@@ -174,10 +174,12 @@ async def evaluate(
     if rescore and retry_errors:
         raise ValueError("rescore and retry_errors exclude each other: call evaluate once for each of them")
     check_bool("progress", progress)
-    found = read_tasks(tasks) if isinstance(tasks, str | os.PathLike) else listed(tasks, "evaluation")
     agent_name, function = _agent_of(agent)
+    found = read_tasks(tasks) if isinstance(tasks, str | os.PathLike) else listed(tasks, "evaluation")
     found_name, opening = _model_of(model)
-    given: list[Scorer] = list(scorers) if isinstance(scorers, Sequence) else [scorers]
+    scored_by: Any = scorers
+    is_list = isinstance(scored_by, Sequence) and not isinstance(scored_by, str)
+    given: list[Scorer] = [*scored_by] if is_list else [scored_by]
     run = EvaluationRun(
         name=name or found.name,
         tasks=found,
@@ -510,10 +512,12 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     found: dict[str, Scorer] = {}
     for given in scorers:
         scorer = loaded(given)
-        check_callable("scorers", scorer, "functions (trace, task, workdir) -> score")
+        check_callable("a scorer", scorer, "a function (trace, task, workdir) -> score")
         function = partial(scorer, answer="") if takes_answer(scorer) else scorer
         if isinstance(scorer, type) or not takes(function, 3):
-            raise TypeError(f"a scorer must take (trace, task, workdir); {name_of(scorer)} does not")
+            own = getattr(scorer, "__module__", "").startswith(f"{__package__}.")
+            hint = f": write {scorer.__name__}(…), which returns a scorer" if own else ""
+            raise TypeError(f"a scorer must take (trace, task, workdir); {name_of(scorer)} does not{hint}")
         name = getattr(scorer, "name", None) or name_of(scorer).rpartition(".")[2]
         if name in found:
             raise ValueError(f"two scorers have the name {name!r}: give one of them another name")
@@ -605,6 +609,10 @@ def short_command(words: Sequence[str]) -> str:
 def _agent_of(agent: object) -> tuple[str, AgentFunction]:
     """Return the name of `agent`, and a function that runs it. Raise TypeError or ValueError if `agent` is invalid."""
     if isinstance(agent, str):
+        if is_tasks_file(agent):
+            raise TypeError(
+                f"the tasks are the first argument, and the agent the second: {agent!r} is a file of tasks"
+            )
         find_agent(agent)
         return agent, partial(_run_known, agent)
     if isinstance(agent, Sequence):
@@ -677,7 +685,7 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
         )
     if isinstance(model, AbstractAsyncContextManager):
         raise TypeError(
-            f"{described(model)} can be opened only once: pass a function that returns it, as in "
+            f"{model!r} can be opened only once: pass a function that returns it, as in "
             "model=partial(open_upstream, url, …)"
         )
     check_handler(model)

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isroutine
 from itertools import count
 from typing import TypeVar, final
 
@@ -119,7 +120,8 @@ async def open_fleet(
     given: object = engine
     if not isinstance(given, Engine):
         found = f"the class {given.__name__}" if isinstance(given, type) else described(given)
-        raise TypeError(f"engine must be an instance, such as Processes(4), not {found}")
+        hint = "; pass the function of the tasks to fleet.map" if isroutine(given) else ""
+        raise TypeError(f"engine must be an instance, such as Processes(4), not {found}{hint}")
     check_count("retries", retries)
     check_number("grace", grace, positive=True)
     if worker is not None and not takes(worker, 0):

@@ -19,7 +19,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import groupby
@@ -67,6 +67,8 @@ def approve(
             the policy returned a value that is not a decision.
         Exception: the exception that the policy raised while an exchange was answered.
     """
+    if isinstance(handler, Mapping):
+        raise TypeError("approve takes the handler first, and then the policy: approve(handler, policy)")
     check_handler(handler)
     check_policy(policy)
     if timeout is not None:

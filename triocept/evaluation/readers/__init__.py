@@ -33,6 +33,10 @@ _BY_SUFFIX = {
 }
 
 
+def is_tasks_file(text: str) -> bool:
+    return Path(text).suffix in _BY_SUFFIX
+
+
 def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> TaskList:
     """Return the tasks of a file or folder. The suffix of a file, or the content of a folder, determines the format.
 

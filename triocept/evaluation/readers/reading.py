@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from reprlib import repr as short
 from typing import Any, final
 
 import msgspec
@@ -72,7 +73,8 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
     if isinstance(document, Task):
         document = msgspec.structs.asdict(document)
     if not isinstance(document, Mapping):
-        raise ValueError(f"a task must be an object with a prompt, not {described(document)}")  # noqa: TRY004
+        hint = f'; write {{"prompt": {short(document)}}}' if isinstance(document, str) else ""
+        raise ValueError(f"a task must be an object with a prompt, not {described(document)}{hint}")  # noqa: TRY004
     fields = {str(name): value for name, value in mended(dict(document)).items() if value is not None}
     name = fields.get("id", number)
     if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
