@@ -598,7 +598,7 @@ def test_an_argument_of_eval_in_the_wrong_place_names_the_right_place(
 def test_a_file_that_does_not_exist_is_answered_by_a_similar_one(
     file: str, said: str, tmp_path: Path
 ) -> None:
-    for name in ("replies.py", ".nones", "reples.md"):
+    for name in ("replies.py", ".nones", "reples.txt"):
         written(tmp_path, "", name)
     done = triocept("run", "--script", tmp_path / file, "--", "true")
     assert done.returncode == 2
