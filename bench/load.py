@@ -110,17 +110,24 @@ class Load:
         self._once = job.once
         self._poll = select.epoll()
         self._connections: dict[int, Connection] = {}
+        self._unsent = job.connections
+        self._waiting = 0
         for number in range(job.connections):
             connection = Connection(job.port, requests[number % len(requests)])
-            self._connections[connection.sock.fileno()] = connection
-            self._poll.register(connection.sock, select.EPOLLIN)
+            fd = connection.sock.fileno()
+            self._connections[fd] = connection
+            self._poll.register(fd, select.EPOLLIN)
+            if (
+                self._once
+            ):  # as agents do; the endpoint keeps at most 8,192 connections that have sent nothing
+                self._send(fd, connection)
             if number % _CONNECTS == _CONNECTS - 1:
                 time.sleep(0.02)
-        self._unsent = len(self._connections)
-        self._waiting = 0
 
     def begin(self) -> None:
-        """Every connection sends."""
+        """Send on every connection that has not sent yet."""
+        if self._once:
+            return
         for fd, connection in self._connections.items():
             self._send(fd, connection)
 
