@@ -303,7 +303,7 @@ def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, in
 
 
 if __name__ == "__main__":  # `python -m tests.resent SEED COUNT`
-    resent.ENABLED, resent.LEAST, resent.LEAST_ITEM, resent.LEAST_FIELD = True, 0, 0, 8
+    resent.ENABLED, resent.LEAST, resent.LEAST_ITEM, resent.LEAST_FIELD, resent.LEAST_TEXT = True, 0, 0, 8, 1
     found, compared, read = differences(int(sys.argv[1]), int(sys.argv[2]))
     print(f"{compared:,} bodies, {read:,} read in part, {len(found)} differ: {found[:3]}")
     sys.exit(bool(found))

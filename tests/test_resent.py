@@ -35,6 +35,7 @@ def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resent, "LEAST", 0)
     monkeypatch.setattr(resent, "LEAST_ITEM", 0)
     monkeypatch.setattr(resent, "LEAST_FIELD", 16)
+    monkeypatch.setattr(resent, "LEAST_TEXT", 16)
     monkeypatch.setattr(intake, "LEAST", 0)
 
 
@@ -416,6 +417,29 @@ async def test_the_document_of_a_call_that_is_first_read_late_is_as_it_was_sent(
                     nursery.start_soon(partial(ask, rollout, messages=messages))
     documents = [exchange._core.raw["messages"] for exchange in exchanges]
     assert sorted(documents, key=len) == sent
+
+
+async def test_a_text_that_is_sent_again_without_its_cache_mark_is_in_memory_once() -> None:
+    def item(number: int, **mark: Any) -> dict[str, Any]:
+        text = f"{number}: a result of a tool \u2013 " * 20
+        return {"role": "user", "content": [{"type": "text", "text": text, **mark}]}
+
+    mark = {"cache_control": {"type": "ephemeral"}}
+    tools = [
+        {"type": "function", "function": {"name": f"t{number}", "parameters": {}}} for number in range(9)
+    ]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel(["ok"] * 4)) as rollout:
+        for count in range(2, 6):
+            messages = [*map(item, range(count - 1)), item(count - 1, **mark)]
+            assert (await ask(rollout, messages=messages, tools=tools)).status_code == 200
+        (known,) = rollout._core.bodies._alive()
+    for before, after in pairwise(rollout.trace):
+        (marked,), (unmarked,) = (
+            turn.request.messages[len(before.request.messages) - 1].content for turn in (before, after)
+        )
+        assert (marked.extra, unmarked.extra) == (mark, None)
+        assert marked.text is unmarked.text
+    assert [latest.written for latest in known.memory._requests.values()] == [None]
 
 
 async def test_a_repeated_body_is_refused_for_too_many_values_like_any_other(

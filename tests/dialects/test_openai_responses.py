@@ -1,6 +1,7 @@
 """Responses, whole: requests, tools, answers, errors and the side routes."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from openai.types.responses import Response as SDKResponse
 from openai.types.responses import ResponseItemList
 
+from triocept._canonical import memory
 from triocept._canonical.content import (
     Blob,
     Json,
@@ -808,3 +810,24 @@ def test_an_item_that_declares_tools_leaves_no_empty_message(dialect: str) -> No
     without = DIALECTS[dialect].render_request(parsed(user))
     names = ("messages", "contents", "prompt", "system", "systemInstruction")
     assert {n: with_item.get(n) for n in names} == {n: without.get(n) for n in names}
+
+
+def test_a_repeated_output_of_a_tool_is_neither_parsed_nor_compared_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = list[Any]()
+    monkeypatch.setattr(memory, "_is_written_as", lambda new, old: compared.append(new) or new == old)
+    call = {"type": "function_call", "call_id": "c", "name": "read", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "a file"}
+    reply = {"type": "message", "role": "assistant", "content": "done"}
+    known, seen = Memory(), list[Request]()
+    turns = [[{"role": "user", "content": "hi"}], [call, call, output], [output], [reply], [call], [output]]
+    items = list[dict[str, Any]]()
+    for more in turns:
+        items += more
+        seen.append(RESPONSES.parse_request({"model": "m", "input": [*items]}, memory=known))
+        assert seen[-1].messages == RESPONSES.parse_request({"model": "m", "input": [*items]}).messages
+    assert "function_call_output" not in str(compared)  # only messages of the model, which may grow
+    for before, after in pairwise(seen):
+        whole = before.messages[:-1] if before.messages[-1].role == "assistant" else before.messages
+        assert all(old is new for old, new in zip(whole, after.messages, strict=False))

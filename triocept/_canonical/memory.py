@@ -55,17 +55,38 @@ _CROWD = 8
 class _Latest:
     """The latest request in one dialect: its document and the parsed values."""
 
-    rest: bytes | None
-    """The encoded document without the conversation. Documents are compared in encoded form, because in Python `true`
-    equals 1, 1 equals 1.0, and objects have no order. None if the document cannot be encoded (for example, because of a
-    number beyond 64 bits); such a document counts as different from every other document."""
     constant: dict[str, Json] | None
     """The document without the conversation. None if one of its values is a dict or a list, which other code could
     change."""
+    written: bytes | None
+    """The encoded document without the conversation, if `constant` is None. None if the document cannot be encoded (for
+    example, because of a number beyond 64 bits); such a document counts as different from every other document."""
     request: Request
     before: int
     """The number of messages that come from other fields than the conversation, such as a field with the system
     prompt."""
+
+    def has_rest(self, rest: dict[str, Json]) -> bool:
+        """Return True if `rest`, a document without its conversation, equals the one of this request.
+
+        Documents are compared in encoded form, because in Python `true` equals 1, 1 equals 1.0, and objects have no
+        order. Identical values, and texts that differ, need no encoding.
+        """
+        known = self.constant
+        if known is not None:
+            if [*rest] != [*known]:
+                return False
+            if all(map(is_, rest.values(), known.values())):
+                return True
+            pairs = zip(rest.values(), known.values(), strict=True)
+            if any(type(new) is str and new != old for new, old in pairs):
+                return False
+        written = _written(rest)
+        if written is None or written != (self.written if known is None else _written(known)):
+            return False
+        if is_constant(rest.values()):
+            self.constant, self.written = rest, None
+        return True
 
 
 class Memory:
@@ -113,21 +134,14 @@ class Memory:
             return parse(document)[0]
         rest = {**document}
         items, latest = rest.pop(field, None), self._requests.get(dialect)
-        known = None if latest is None else latest.constant
-        same = known is not None and all(map(is_, rest.values(), known.values())) and [*rest] == [*known]
-        try:
-            written = latest.rest if latest is not None and same else _encoder.encode(rest)
-        except _UNWRITABLE:
-            written = None
-        if latest is not None and isinstance(items, list) and items and written and written == latest.rest:
-            if not same and is_constant(rest.values()):
-                latest.constant = rest
+        if latest is not None and isinstance(items, list) and items and latest.has_rest(rest):
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
         request = frozen_request(request, before)
         constant = rest if is_constant(rest.values()) else None
-        self._requests[dialect] = _Latest(written, constant, request, before)
+        written = _written(rest) if constant is None else None
+        self._requests[dialect] = _Latest(constant, written, request, before)
         return request
 
     def read(
@@ -263,6 +277,13 @@ def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
         alike = map(_is_written_as, items[:same], old)
         same = next((number for number, is_alike in enumerate(alike) if not is_alike), same)
     return same
+
+
+def _written(rest: dict[str, Json]) -> bytes | None:
+    try:
+        return _encoder.encode(rest)
+    except _UNWRITABLE:
+        return None
 
 
 def _is_written_as(new: Json, old: Json) -> bool:

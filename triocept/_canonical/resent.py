@@ -79,6 +79,10 @@ _CONVERSATIONS = 4
 _REWRITTEN = 3
 """Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, the body
 begins another conversation, and the earlier conversation is kept, too."""
+LEAST_TEXT = 256
+"""Minimum characters of a text for which a rewritten item gets the object of the earlier item (see rule 9)."""
+_LEVELS = 8
+"""Maximum levels of lists and objects in which such texts are searched."""
 _RARELY = 8
 """Number of consecutive bodies that repeat no item after which only every eighth body is kept."""
 _PIECE = 64 * 1024
@@ -217,13 +221,16 @@ class Conversation:
             return None
         if (members := count_members(new, MOST_CONTAINERS)) is None:
             return None
+        continued = self.is_continued(count)
+        if continued:
+            _share_texts(new, [*self.items[count:]])
         items = (*self.items[:count], *new)
         rest = self.rest if same else None
         if same and rest is None:
             rest, more = _frozen_rest(document, field)
             document, members = rest or document, members + more
         ends = self.ends[:count] + ends
-        memory = self.memory if self.is_continued(count) else self.memory.fork()
+        memory = self.memory if continued else self.memory.fork()
         size = self.size + _size(body, members) - 2 * len(self.body) + _size_of(long) - _size_of(self.long)
         known = Conversation(body, field, items, memory, size, ends[-1] - end, self.start, ends, rest, long)
         return {**document, field: [*items]}, known
@@ -268,6 +275,22 @@ class Conversation:
             document[name] = value if written == before else _decode(written)
             long[name] = written, document[name]
         return document, document[self.field], ends, long
+
+
+def _share_texts(new: Json, old: Json, levels: int = _LEVELS) -> Json:
+    """Return `new`, whose long texts that equal the texts at the same places in `old` are replaced by the old objects.
+
+    `new` is changed in place.
+    """
+    if type(new) is str:
+        return old if len(new) >= LEAST_TEXT and new == old else new
+    if levels and type(new) is dict and type(old) is dict:
+        for name in new.keys() & old.keys():
+            new[name] = _share_texts(new[name], old[name], levels - 1)
+    elif levels and type(new) is list and type(old) is list:
+        for place, pair in enumerate(zip(new, old, strict=False)):
+            new[place] = _share_texts(*pair, levels - 1)
+    return new
 
 
 @final

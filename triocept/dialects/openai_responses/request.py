@@ -290,10 +290,14 @@ def _runs(items: Sequence[Json], same: int, known: Sequence[_Run]) -> list[_Run]
         items: the items of the `input`.
         same: number of items, counted from the beginning, that are the same objects as in the latest call.
         known: the groups of the latest call. Groups of the first `same` items are returned unchanged, except the last
-            of these groups, because further items could belong to that group.
+            of these groups if the model wrote it, because further items could belong to that group.
     """
-    count = max(0, bisect_left(known, same, key=itemgetter(0)) - 1)
-    first = known[count][0] if count else 0
+    count = bisect_left(known, same, key=itemgetter(0))
+    if count and not known[count - 1][2]:  # a group of one item
+        first = known[count - 1][0] + 1
+    else:
+        count = max(0, count - 1)
+        first = known[count][0] if count else 0
     runs, run = [*known[:count]], None
     for number, item in enumerate(items[first:], first):
         kind = (item.get("type") or "message") if isinstance(item, dict) else None
