@@ -17,6 +17,7 @@ from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
 from triocept import Exchange, Refusal, ToolCall
 from triocept._server import delivery
+from triocept.dialects._failures import aborted
 from triocept.types import PartDelta, PartStart, ResponseStart
 
 Executables = Callable[[str], Path]
@@ -113,6 +114,34 @@ async def test_a_text_that_breaks_off_is_asked_for_again_or_ends_it(
         case.agent == "claude_code"
     ):  # 2.1.197 asks once more, without a stream, where some of the answer had come
         assert [request.stream for request in calls.requests[:2]] == [True, False]
+
+
+async def abort(exchange: Exchange) -> None:
+    """As an upstream does whose server another program pauses: the agent has read a part of the answer before."""
+    async with exchange.open_stream() as stream:
+        await stream.send("I shall")
+        await trio.sleep(0.5)
+        raise aborted('finish_reason "abort"')
+
+
+SURVIVES = (
+    *("claude_code", "codex", "opencode-openai_chat", "gemini_cli", "pi-openai_chat", "pi-openai_responses"),
+    *(
+        "continue_cli-anthropic_messages",
+        "copilot-openai_chat",
+        "kimi_code-openai_chat",
+        "mistral_vibe-openai_chat",
+    ),
+)
+
+
+@cases(*(case.name for case in CASES if case.name not in SURVIVES))
+async def test_an_aborted_stream_is_asked_for_again(
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
+) -> None:
+    played = await play(case, executable_of(case.agent), tmp_path, fault=abort)
+    check_turns(played, "refused")
+    assert calls.main == len(case.replies) + 1
 
 
 async def keep_silent(_: Exchange, seconds: float) -> None:

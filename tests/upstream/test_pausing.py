@@ -238,6 +238,7 @@ async def test_a_stream_that_vllm_aborts_after_a_part_breaks_visibly_in_each_dia
         (turn,) = stage.rollout.trace
     assert b"Hel" in told
     assert b"aborted its answer" in told
+    assert b"service unavailable" in told, "without these words, pi does not send the call again"
     assert turn.outcome == "refused"
     assert len(stage.provider.asked) == 1
 
@@ -330,7 +331,7 @@ async def test_a_server_that_aborts_every_answer_is_given_up(monkeypatch: pytest
     monkeypatch.setattr(pausing, "FIRST_PAUSE", 0.001)
     async with staged(says(whole(whole_chat("abort"))), CHAT) as stage:
         answered = await stage.ask(CHAT)
-        assert answered.status_code == 502
+        assert answered.status_code == 503
         assert "aborted its answer" in answered.text
         assert len(stage.provider.asked) == 1 + pausing.MAX_ABORTED
         (turn,) = stage.rollout.trace
@@ -367,7 +368,11 @@ async def test_a_stream_that_is_aborted_after_its_agent_has_a_part_breaks_visibl
 
             nursery.start_soon(abort)
             told, _ = await ask_roughly(stage, CHAT)
+        (turn,) = stage.rollout.trace
     assert b"aborted its answer" in told
+    assert turn.outcome == "refused"
+    assert turn.response is not None
+    assert "w1" in turn.response.text, "the aborted part stays in the trace"
     assert engine.begun == ["hi w1"]
 
 

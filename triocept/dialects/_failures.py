@@ -117,10 +117,11 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 def aborted(sign: str) -> UpstreamError:
     """Return the exception for an answer that the model server aborted.
 
-    `sign` names the part of the answer that shows the abort, such as `finish_reason "abort"`.
+    `sign` names the part of the answer that shows the abort, such as `finish_reason "abort"`. If a stream ends with
+    this error, pi 0.73.1 sends the call again only because the text contains `service unavailable`.
     """
     text = f"the provider aborted its answer ({sign}), as servers do before they change their weights"
-    return UpstreamError(text, code=ABORTED)
+    return UpstreamError(f"{text}: service unavailable, send the call again", status=503, code=ABORTED)
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
