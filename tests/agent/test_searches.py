@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from agent_helpers import open_agent, running, unique_seconds, until, until_sleeping
 
-from triocept._process import group
+from triocept._process import group, watcher
 from triocept._process.group import birth, read_processes
 from triocept._process.watcher import open_watcher
 
@@ -68,6 +69,17 @@ def test_only_processes_that_are_older_than_the_agents_are_read_once(monkeypatch
                 assert read.count(young) == 1
                 assert read.count(old) == (times == 1)
             assert old in read_processes(birth(old), births)
+
+
+def test_a_process_that_has_ended_is_read_once() -> None:
+    births: dict[tuple[str, int], int] = {}
+    since = birth(os.getpid())
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        first, second = read_processes(since, births), read_processes(since, births)
+    assert not first[process.pid].alive
+    assert process.pid in first.unclear
+    assert process.pid not in {*second, *second.unclear}
 
 
 def test_a_search_sees_what_has_changed_since_the_search_before() -> None:
@@ -138,22 +150,61 @@ async def test_nothing_is_left_of_an_agent_that_ends_beside_an_older_and_a_young
     left, ended = unique_seconds(), trio.Event()
 
     async def older() -> None:
-        async with open_agent("sh", "-c", f"setsid sleep {left} & sleep 1000", watcher=watcher):
+        async with open_agent("sh", "-c", f"setsid sleep {left} & sleep 1000", watcher=own):
             await until_sleeping(left, 1)
-            wait_for_tick(max(watcher._starts.values()))
+            wait_for_tick(max(own._starts.values()))
             nursery.start_soon(younger)
-            await until(lambda: len(set(watcher._starts.values())) == 3)
+            await until(lambda: len(set(own._starts.values())) == 3)
         assert running(left) == []
         ended.set()
 
     async def younger() -> None:
-        async with open_agent("sleep", unique_seconds(), watcher=watcher):
+        async with open_agent("sleep", unique_seconds(), watcher=own):
             await ended.wait()
 
-    async with open_watcher() as watcher:
-        async with open_agent("sleep", unique_seconds(), watcher=watcher) as oldest:
+    async with open_watcher() as own:
+        async with open_agent("sleep", unique_seconds(), watcher=own) as oldest:
             wait_for_tick(birth(oldest.pid))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(older)
-        assert watcher._starts == {}
+        assert own._starts == {}
     assert ended.is_set()
+
+
+@pytest.mark.parametrize(("beside", "searches"), [
+    ("a process", 1), ("a process without environment", 2), ("a process of hidden limits", 2),
+    ("a process that ends", 2),
+])  # fmt: skip
+async def test_one_search_suffices_if_each_listed_process_lives_and_shows_its_marks(
+    beside: str, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, look_at, count = os.scandir, group._look_at, 0
+
+    @contextmanager
+    def scan(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(path) as entries:
+            yield [entry for entry in entries if entry.name in map(str, (os.getpid(), agent.pid, other.pid))]
+
+    def look(pid: int) -> group.ProcessInfo | None:
+        if pid == other.pid and beside == "a process that ends":
+            other.kill()
+            other.wait()
+        return look_at(pid)
+
+    def search(*arguments: Any) -> group.Processes | None:
+        nonlocal count
+        count += 1
+        return read_processes(*arguments)
+
+    async with open_agent("true") as agent:
+        await agent.wait()
+        environment = {} if beside == "a process without environment" else {"A": "B"}
+        other = subprocess.Popen(["/bin/sleep", unique_seconds()], env=environment)
+        if beside == "a process of hidden limits":
+            monkeypatch.setattr(group, "_read_mark", lambda pid: None)
+        monkeypatch.setattr(group.os, "scandir", scan)
+        monkeypatch.setattr(group, "_look_at", look)
+        monkeypatch.setattr(watcher, "read_processes", search)
+    other.kill()
+    other.wait()
+    assert count == searches

@@ -20,7 +20,12 @@ _CALLS = (
     "tests/server/test_hangup.py",
     "tests/server/test_early_answers.py",
 )
-_AGENT = ("tests/agent/test_process.py", "tests/agent/test_ending.py", "tests/rollout/test_agents.py")
+_AGENT = (
+    "tests/agent/test_searches.py",
+    "tests/agent/test_process.py",
+    "tests/agent/test_ending.py",
+    "tests/rollout/test_agents.py",
+)
 _SERVICES = ("tests/services/test_tools.py", "tests/services/test_http.py", "tests/services/test_mcp.py")
 _TRACE = (
     "tests/trace/test_trace.py", "tests/trace/test_graph.py", "tests/trace/test_conversation.py",

@@ -80,16 +80,22 @@ class ProcessInfo:
         return self.pid, self.born
 
 
-def read_processes(
-    since: int = 0, births: dict[tuple[str, int], int] | None = None
-) -> dict[int, ProcessInfo] | None:
-    """Return the processes that started at `since` or later, by id; None if the system has no readable /proc.
+class Processes(dict[int, ProcessInfo]):
+    """Processes of the system, by id."""
 
-    To make repeated calls cheap, pass the same dict as `births`. It keeps the start time of each process that was read.
-    A process that is known to have started before `since` is listed, but not read again.
+    def __init__(self) -> None:
+        self.unclear: set[int] = set()
+        """Ids of processes that had ended when they were read, or whose marks could not be read."""
+
+
+def read_processes(since: int = 0, births: dict[tuple[str, int], int] | None = None) -> Processes | None:
+    """Return the processes that started at `since` or later; None if the system has no readable /proc.
+
+    To make repeated calls cheap, pass the same dict as `births`. It keeps the start time of each process that was read
+    (-1 if the process had ended). A process that had ended, or had started before `since`, is not read again.
     """
     births = {} if births is None else births
-    processes = {}
+    processes = Processes()
     try:
         with os.scandir("/proc") as entries:
             # The kernel gives the entry of each process its own inode number. So if an id in `births` now belongs to
@@ -100,16 +106,19 @@ def read_processes(
         for identity in listed:
             if births.get(identity, since) >= since:
                 process = _look_at(int(identity[0]))
-                if process is not None:
-                    births[identity] = process.born
+                if process is None:
+                    processes.unclear.add(int(identity[0]))
+                else:
+                    births[identity] = process.born if process.alive else -1
                     if process.born >= since:
                         processes[process.pid] = process
         for process in processes.values():
-            if process.alive:
-                environ = b"\0" + _read(f"/proc/{process.pid}/environ")
-                value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
-                process.tokens = frozenset(value.split(b":")) - {b""}
-                process.mark = _read_mark(process.pid)
+            environ = _read(f"/proc/{process.pid}/environ") if process.alive else b""
+            value = (b"\0" + environ).partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
+            process.tokens = frozenset(value.split(b":")) - {b""}
+            process.mark = _read_mark(process.pid) if process.alive else None
+            if not environ or process.mark is None:
+                processes.unclear.add(process.pid)
     except (OSError, ValueError, IndexError):
         return None
     return processes if births else None

@@ -37,7 +37,7 @@ from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
-from .group import MARK, Ending, ProcessTree, birth, limit_mark, open_handle, read_processes
+from .group import MARK, Ending, Processes, ProcessTree, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Tee, redact
 from .terminal import Terminal
 from .watcher import Watcher
@@ -69,8 +69,11 @@ DRAIN_TIMEOUT = 1.0
 LOOK_PAUSE = 0.02
 """Seconds between two searches for living processes."""
 QUIET = 2
-"""Number of consecutive searches that must find no living process. One search is not enough: a process could be forked
-after the search has listed /proc, and its parent could end before the search reads the parent's entry."""
+"""Number of consecutive searches that must find no living process, unless a search is complete.
+
+A search is not complete if a process had ended when its entry was read: this process could have forked another process
+after the search had listed /proc. If each listed process lives, no process of the agent was missed: the kernel gives
+ids, and lists them, in ascending order, so a process that is forked during the listing is listed, too."""
 
 
 @protected_context
@@ -358,7 +361,7 @@ class AgentProcess:
             while True:
                 exited = self._exited.is_set()
                 processes = await self._watcher.processes()
-                self._count(exited, ending.send(signum, processes))
+                self._count(exited, processes, ending.send(signum, processes))
                 self._blind = processes is None and self._watcher.sees
                 if self._is_over or (self._blind and self._exited.is_set()):
                     return True
@@ -374,13 +377,14 @@ class AgentProcess:
                         self._set_exit(returncode)
         return False
 
-    def _count(self, exited: bool, living: int) -> None:
+    def _count(self, exited: bool, processes: Processes | None, living: int) -> None:
         """Count the latest consecutive searches that began after the agent's exit and found no living process.
 
-        `living` is the number of living processes that a search has found. `exited` is True if this search began after
-        the agent's exit.
+        `processes` is the result of a search, and `living` is the number of the agent's living processes in it.
+        `exited` is True if this search began after the agent's exit. A complete search counts as `QUIET` searches.
         """
-        self._quiet = self._quiet + 1 if exited and not living else 0
+        complete = processes is not None and processes.unclear <= {self.pid}
+        self._quiet = self._quiet + (QUIET if complete else 1) if exited and not living else 0
 
     @property
     def _is_over(self) -> bool:
@@ -398,7 +402,8 @@ class AgentProcess:
         self._kill_group()
         while time.monotonic() < deadline and not self._is_over:
             exited = self._exited.is_set() or _read_returncode(self.pid) is not None
-            self._count(exited, ending.send(signal.SIGKILL, read_processes(self._agent.born or 0)))
+            processes = read_processes(self._agent.born or 0)
+            self._count(exited, processes, ending.send(signal.SIGKILL, processes))
             time.sleep(0.01)
         while self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -30,7 +30,7 @@ import trio
 from .._util.contexts import protected_context
 from . import group
 from .command import kill_nowait
-from .group import ProcessInfo, ProcessTree, birth, read_processes
+from .group import Processes, ProcessTree, birth, read_processes
 
 log = logging.getLogger("triocept.agent")
 
@@ -85,7 +85,7 @@ class Watcher:
         """True if the watcher's process has to end agents that this program could not end."""
         self._births: dict[tuple[str, int], int] = {}
         """Start times of the system's processes; see `read_processes`."""
-        self._processes: dict[int, ProcessInfo] | None = None
+        self._processes: Processes | None = None
         self._looked = -1.0
         self._look = trio.Lock()
         self._limiter = trio.CapacityLimiter(1)
@@ -142,7 +142,7 @@ class Watcher:
     def sees(self) -> bool:
         return self._since != 0
 
-    async def processes(self) -> dict[int, ProcessInfo] | None:
+    async def processes(self) -> Processes | None:
         """Search for processes that an agent may have started, and return them by id.
 
         Return None if the system has no readable /proc. Processes that are older than all agents are left out. The
