@@ -188,6 +188,18 @@ async def test_other_agents_keep_the_home_only_with_the_environment_of_their_lau
     assert not kept
 
 
+async def test_a_file_that_no_agent_can_read_is_no_problem(home: Path) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        for name, place in (
+            ("gemini_cli", "work/.gemini/settings.json"),
+            ("qwen_code", ".qwen/agents/index.md"),
+        ):
+            (home / place).mkdir(parents=True)
+            launch = agents.agent(name)(rollout, home / "fresh", "a task")
+            argv, _ = user_home(launch.argv, launch.env, home / "work")
+            assert argv == launch.argv
+
+
 async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files(home: Path) -> None:
     own = {"hooks": {"BeforeTool": ["own"]}, "security": {"auth": {"selectedType": "oauth-personal", "a": 1}}}
     file = written(home / ".gemini" / "settings.json", **own)

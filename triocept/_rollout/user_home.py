@@ -154,9 +154,7 @@ def _gemini_problems(environment: Mapping[str, str | None], project: Path) -> It
     except (OSError, ValueError) as exc:
         yield _gemini_home() / name, f"cannot be read: {exc}"
     file = project / name
-    if file.exists() and re.search(
-        r'"selectedType"\s*:\s*"(?!gemini-api-key")', file.read_text(errors="replace")
-    ):
+    if re.search(r'"selectedType"\s*:\s*"(?!gemini-api-key")', _text(file)):
         yield file, "sets security.auth.selectedType, which could select another provider than the rollout"
 
 
@@ -168,8 +166,16 @@ def _qwen_problems(environment: Mapping[str, str | None], project: Path) -> Iter
     """Yield each file of a sub-agent that calls Qwen's own service, whose URL qwen-code does not let anyone change."""
     for folder in Path(environment.get("QWEN_HOME") or Path.home() / ".qwen"), project / ".qwen":
         for file in folder.glob("agents/**/*.md"):
-            if "qwen-oauth:" in file.read_text(errors="replace"):
+            if "qwen-oauth:" in _text(file):
                 yield file, "names the provider qwen-oauth, which is another provider than the rollout"
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file; an empty text if the agent cannot read the file either."""
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _settings(file: Path) -> dict[str, Any]:
