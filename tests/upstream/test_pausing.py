@@ -294,6 +294,29 @@ async def test_a_call_of_a_dialect_without_aborts_is_cancelled_before_the_server
     assert turn.outcome == "answered"
 
 
+async def test_calls_are_sent_until_the_routes_of_the_server_are_known() -> None:
+    answered = trio.Event()
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        if asked.target == "/openapi.json":
+            await answered.wait()
+            await stream.send_all(whole(json.dumps(OPENAPI["vllm"]).encode()))
+        else:
+            await stream.send_all(whole(whole_chat("stop") if "chat" in asked.target else b"{}"))
+
+    async with staged(answer, CHAT) as stage, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            await wait_all_tasks_blocked()
+            assert (await stage.ask(CHAT)).status_code == 200
+            answered.set()
+
+        nursery.start_soon(ask)
+        with trio.fail_after(5):
+            async with stage.upstream.paused():
+                assert answered.is_set()
+
+
 def aborted_by_vllm(dialect: str, text: str, *, stream: bool) -> bytes:
     """An aborted answer as vLLM sends it; in Responses, of a model in the harmony format.
 

@@ -173,6 +173,8 @@ class Pauses:
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
         """Event that is set at the end of the pause; None if the upstream is not paused."""
+        self._holds = False
+        """True if new calls wait for the end of the pause; False while the server's routes are still being read."""
         self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
         """The current pause, the path and JSON body of the request that starts the pause, and the calls in flight when
         the pause began."""
@@ -190,7 +192,7 @@ class Pauses:
         Raises:
             UpstreamError: a pause has cancelled the body. The error has the code `abort`.
         """
-        while self._resumed is not None:
+        while self._holds and self._resumed is not None:
             patience.hold()
             try:
                 await self._resumed.wait()
@@ -236,7 +238,7 @@ class Pauses:
         raise_all(errors)
 
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Stop sending new calls, and wait for the calls in progress that must finish before the pause.
+        """Read the server's routes, stop sending new calls, and wait for calls that must finish before the pause.
 
         After a failure or a cancellation, the upstream is resumed.
 
@@ -245,12 +247,13 @@ class Pauses:
         in progress. These calls would then never end.
         """
         self._check_free()
-        self._resumed = trio.Event()
+        self._resumed, self._holds = trio.Event(), False
         async with self._or_resume():
-            routes = await self._find_routes()
+            routes = await self._find_routes()  # vLLM may need seconds to make the document
             pauses = {} if routes is None else routes.pauses
             if self.version is None:
                 self.version = await self._read_version()
+            self._holds = True
             self._before = self.version
             if mode == "keep" and mode not in pauses:
                 mode = "wait"
