@@ -45,11 +45,11 @@ the program lives."""
 PAUSE = 0.05
 """Seconds between two searches."""
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""Errors after which a search has failed: they do not mean that the process that was read has ended."""
+"""Errors that make a whole search fail, because they do not show that the process that was read has ended."""
 
 
 class ProcessTree:
-    """An agent whose processes are searched. Before the agent runs, only its token and its mark are known."""
+    """An agent whose processes are searched for. Before the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -91,8 +91,8 @@ class Processes(dict[int, ProcessInfo]):
 def read_processes(since: int = 0, births: dict[tuple[str, int], int] | None = None) -> Processes | None:
     """Return the processes that started at `since` or later; None if the system has no readable /proc.
 
-    To make repeated calls cheap, pass the same dict as `births`. It keeps the start time of each process that was read
-    (-1 if the process had ended). A process that had ended, or had started before `since`, is not read again.
+    To make repeated calls cheap, pass the same dict as `births`. The dict keeps the start time of each process that was
+    read (-1 if the process had ended). A process that had ended, or had started before `since`, is not read again.
     """
     births = {} if births is None else births
     processes = Processes()
@@ -127,7 +127,7 @@ def read_processes(since: int = 0, births: dict[tuple[str, int], int] | None = N
 def limit_mark(token: str) -> int | None:
     """Return the number with which `launch` marks an agent.
 
-    It is at least 2^56, and so larger than all usual values of the limit.
+    The number is at least 2^56, and so larger than all usual values of the limit.
     """
     try:
         return (1 << 56) + int(token[:14], 16)
@@ -158,7 +158,7 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """The end of all processes of some agents. The caller calls `send` repeatedly, until no such process lives."""
+    """Ends all processes of some agents. The caller calls `send` repeatedly, until none of these processes lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
@@ -275,10 +275,11 @@ def _send(process: ProcessInfo, signum: int) -> None:
 def watch(program: int, since: int) -> None:
     """Run the watcher.
 
-    It reads lines about agents from stdin, and ends these agents when the process `program` has ended.
+    Read lines about agents from stdin, and end these agents when the process `program` has ended.
 
-    The line `+ token` registers an agent. `= token pid born` adds the process of the agent, `- token` removes the
-    agent, `! token` ends the agent now. After the line `quit`, the watcher exits without ending agents.
+    The line `+ token` registers an agent. The line `= token pid born` adds the process of the agent. The line `- token`
+    removes the agent. The line `! token` ends the agent now. After the line `quit`, the watcher exits without ending
+    agents.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -296,7 +297,7 @@ def watch(program: int, since: int) -> None:
 
 
 class _Listener:
-    """Reader of the lines that the program writes. The reader also checks that the program lives."""
+    """A reader of the lines that the program writes. The reader also checks that the program lives."""
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}

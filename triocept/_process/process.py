@@ -57,8 +57,9 @@ OUTPUT_LIMIT = 1024 * 1024
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds for which the remaining processes of an ended agent may end by themselves, such as tee in `agent > >(tee
-log)`."""
+"""Seconds that the remaining processes of an ended agent get to end by themselves (for example tee in
+`agent > >(tee log)`).
+"""
 LEFTOVER_GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL for the remaining processes of an ended agent."""
 KILL_TIMEOUT = 5.0
@@ -231,7 +232,7 @@ class AgentProcess:
         Returns:
             The return code; as in `subprocess`, a negative number is the signal that ended the process.
 
-        Cancellation: immediate; the process runs on until its `async with` block ends.
+        Cancellation: immediate; the process continues until its `async with` block ends.
         """
         await self._exited.wait()
         assert self.returncode is not None
@@ -243,7 +244,7 @@ class AgentProcess:
 
     @property
     def result(self) -> AgentResult:
-        """The result of the process, available after its `async with` block.
+        """The result of the process, which is available after its `async with` block.
 
         Raises:
             RuntimeError: the block has not ended yet.
@@ -388,7 +389,6 @@ class AgentProcess:
 
     @property
     def _is_over(self) -> bool:
-        """True if no process of the agent lives."""
         return self._quiet >= QUIET
 
     def _kill_group(self) -> None:
@@ -409,10 +409,6 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent from the watcher if none of its processes lives.
-
-        If one of its processes still lives, let the watcher's process end it.
-        """
         if self._blind:
             log.warning(
                 "this program has no file descriptor left to list the processes that agent %r started; the watcher "
@@ -471,7 +467,6 @@ def check_output(
 
 
 def _check_file(name: str, file: object) -> None:
-    """Raise TypeError if `file` is neither None, a path, nor an object to which bytes can be written."""
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
