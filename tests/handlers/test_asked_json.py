@@ -65,7 +65,7 @@ def test_a_request_that_demands_a_tool_gets_a_call_of_it() -> None:
         (by_schema({"type": "string", "pattern": "^(?=.*q)x{3}!$"}), r"schema at \$: cannot generate a text"),
         (
             by_schema({"properties": {"a": {"not": {}}}, "required": ["a"]}),
-            r"schema at \$.a: 'not' is not supported",
+            r"schema at \$.a: the keyword 'not' is not supported",
         ),
         (by_schema({"$ref": "#/$defs/x"}), r"the schema does not contain #/\$defs/x"),
         (by_schema({"$ref": "other.json"}), "points to another document"),

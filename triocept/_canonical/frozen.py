@@ -98,7 +98,7 @@ def is_constant(values: Iterable[Json]) -> bool:
 
 
 def frozen(value: Any) -> Any:
-    """Return a parsed value with read-only copies of its dicts and lists.
+    """Return a copy of a parsed value, in which each dict and each list is read-only.
 
     If the value contains no dict and no list, return the same object.
     """

@@ -140,7 +140,7 @@ class LineFile:
         return self.opening
 
     def append(self, lines: bytes) -> None:
-        """Append `lines`. Each line ends with a newline.
+        """Append `lines`, of which each ends with a newline already.
 
         Raises:
             OSError: not all lines could be written. `whole_lines` is the number of lines that were written. The file

@@ -54,7 +54,7 @@ class Turns(Sequence[Turn]):
 
 
 class Derived:
-    """Data derived from a growing list of turns: conversations, relations, threads and others.
+    """Data derived from a growing list of turns: conversations, relations between turns, threads and others.
 
     Derived data is never recorded. Derived data is computed on demand, turn by turn.
 

@@ -41,7 +41,7 @@ _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the keys in `headers`, the headers that the program adds to each call.
+    """Return the API keys in the values of `headers`, which the program adds to each call.
 
     A scheme before a key, such as `Bearer`, is left out.
     """

@@ -50,6 +50,11 @@ class _Place(NamedTuple):
     """The references (`$ref`) that were followed to reach this place."""
 
 
+def _unsupported(at: _Place, keyword: str) -> NoInstance:
+    advice = "give the field's value, as in AskedJSON(name=value)"
+    return NoInstance(f"{at.path}: the keyword {keyword!r} is not supported: {advice}")
+
+
 class _Maker:
     """Generator of values for the schemas within one document."""
 
@@ -106,9 +111,7 @@ class _Maker:
     def _plain(self, schema: Json, at: _Place) -> Json:
         """Return a value for a schema without references and without branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(
-                f"{at.path}: {unknown[0]!r} is not supported: set the field, as in AskedJSON(name=value)"
-            )
+            raise _unsupported(at, unknown[0])
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
             named = [schema["const"]] if "const" in schema else schema["enum"]
@@ -140,9 +143,7 @@ class _Maker:
         names = [name for name in known if name in required]
         names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(
-                f"{at.path}: 'propertyNames' is not supported: set the field, as in AskedJSON(name=value)"
-            )
+            raise _unsupported(at, "propertyNames")
         others = [name for name in known if name not in names]
         least = max(schema.get("minProperties") or 0, len(names))
         made: dict[str, Json] = {}
@@ -150,9 +151,7 @@ class _Maker:
             if len(made) >= least:
                 return made
             if schema.get("patternProperties"):
-                raise NoInstance(
-                    f"{at.path}: 'patternProperties' is not supported: set the field, as in AskedJSON(name=value)"
-                )
+                raise _unsupported(at, "patternProperties")
             inner = known[name] if name in known else schema.get("additionalProperties", True)
             made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
         raise NoInstance(f"{at.path}: more properties are required than triocept generates")
