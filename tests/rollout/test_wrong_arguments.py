@@ -225,6 +225,7 @@ Limits(seconds=inf) -> ValueError: Limits.seconds must be finite, not float: inf
 Refusal("too many", 429) -> TypeError: a refusal's status comes first, and then its message: pass 429, 'too many'$
 approve({}, echo) -> TypeError: approve takes the handler first, and then the policy: approve\(handler, policy\)$
 Message("user", ())["content"] -> TypeError: a Message has attributes, and no keys or items: write \.content in
+ToolCall("bash").args -> AttributeError: 'ToolCall' object has no attribute 'args'; did you mean parsed\(\), the
 Message("user", ())[0] -> TypeError: a Message has attributes, and no keys or items$
 traces.read_traces(["x"]) -> TypeError: path must be the path of one file, not list: \['x'\]; call read_traces once
 agents.agent("claude") -> ValueError: unknown agent 'claude'; .*; did you mean claude_code\?$

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
 
 import msgspec
 
-from .._util.checks import NamesItself, check_type, has_no_keys, unsayable
+from .._util.checks import Misnamed, NamesItself, check_type, has_no_keys, unsayable
 from .._util.unicode import mended
 from ..errors import DialectError
 
@@ -92,6 +92,10 @@ class ToolCall(_Part, frozen=True, gc=False, metaclass=NamesItself):
 
     _wrong = "{} accepts only its own fields ({}): {}; to pass the tool's arguments by name, use ToolCall.of"
     """The error message for a wrong argument; `NamesItself` inserts the class, its fields and the reason."""
+    if not TYPE_CHECKING:
+        args, input = [
+            Misnamed("parsed(), the arguments as JSON, or arguments, their text") for _ in range(2)
+        ]
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:

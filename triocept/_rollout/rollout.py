@@ -57,7 +57,7 @@ class Rollout(Given):
     if not TYPE_CHECKING:
         url = Misnamed('base_url("openai_chat"), or the name of another dialect')
         turns = Misnamed("trace, a list of the turns")
-        key = Misnamed("api_key")
+        requests, key = Misnamed("calls"), Misnamed("api_key")
 
     def __init__(self, core: RolloutState) -> None:
         self._core = core

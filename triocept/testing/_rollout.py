@@ -20,6 +20,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.options import AgentOptions
 from .._rollout.rollout import OpenAIName, core_of_rollout, give_back
 from .._trace.trace import Trace
+from .._util.checks import Misnamed
 from .._util.failures import raise_all
 from ..dialects import known_dialects
 from ..errors import RolloutClosed
@@ -49,6 +50,9 @@ class SyncRollout:
     or process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout,
     except the thread of the endpoint.
     """
+
+    if not TYPE_CHECKING:
+        requests, turns = Misnamed("calls"), Misnamed("trace, a list of the turns")
 
     def __init__(self, life: Life, loop: Loop) -> None:
         self._life = life
