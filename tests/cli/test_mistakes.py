@@ -621,7 +621,7 @@ def test_an_evaluation_to_resume_needs_the_name_of_its_store(tmp_path: Path) -> 
 
 def test_an_empty_script_names_what_to_write(tmp_path: Path) -> None:
     done = triocept("run", "--script", written(tmp_path, "# nothing\n", "s.yaml"), "--", "true")
-    assert 's.yaml:1: the file is empty: write a list of replies, such as ["hello"]\n' in done.stderr
+    assert 's.yaml:1: the file contains no reply: write a list of replies, such as ["hello"]\n' in done.stderr
 
 
 @pytest.mark.parametrize("text", ["import os\nos.environ['OPENAI_BASE_URL']\n", "import os\ndef main():\n"

@@ -149,7 +149,7 @@ WRONG: list[tuple[str, str]] = [
     ("a: 1", "s.yaml:1: a script must be a list of replies, or a mapping with the list under 'script'"),
     ("script: []\na: 1", r"s.yaml:2: a: there is no key 'a' here; choose one of script, \$schema"),
     ("script: a", r"s.yaml:1: script: expected `array`"),
-    ("", r"s.yaml:1: a script must be a list of replies"),
+    ("", r"s.yaml:1: the file contains no reply: write a list of replies"),
     ("- a\n- 'b", r"s.yaml:2: this is not YAML: while scanning a quoted scalar"),
     ("- a\n---\n- b", r"s.yaml:2: a second YAML document begins here"),
     ("- {tool: t, tool: u}", r"s.yaml:1: \[0\].tool: 'tool' is defined twice: first on line 1"),

@@ -46,7 +46,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
         read_form(document, forms.FileForm)
         document = document.value["script"]
     if document.value is None:
-        raise document.error('the file is empty: write a list of replies, such as ["hello"]')
+        raise document.error('the file contains no reply: write a list of replies, such as ["hello"]')
     if not isinstance(document.value, list):
         text = "a script must be a list of replies, or a mapping with the list under 'script'"
         raise document.error(f"{text}, not {described(document.json)}")
