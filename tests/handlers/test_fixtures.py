@@ -223,7 +223,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (fixture("x", usrMessage="a"), r"f.json:5: .*match.usrMessage: there is no key 'usrMessage' .*userMessage\?"),
     (fixture("x", userMessage=3), r"f.json:5: fixtures\[0\].match.userMessage: expected `str`"),
     (fixture({"contnt": "x"}), r"f.json:6: fixtures\[0\].response.contnt: .* 'contnt' here; did you mean content\?"),
-    (fixture({}), r"f.json:5: fixtures\[0\].response: a response must be a mapping with an answer"),
+    (fixture({}), r"f.json:5: fixtures\[0\].response: a response must be a mapping with the fields of an answer"),
     (fixture({"id": "x"}), r"the response is empty: it must have content, toolCalls or blocks"),
     (fixture({"toolCalls": [{"name": "t", "argments": {}}]}), r"f.json:9: .*toolCalls\[0\].argments: .*arguments\?"),
     (fixture({"blocks": [{"type": "txt", "text": "a"}]}), r"f.json:7: .*blocks\[0\]: a block must be"),

@@ -150,7 +150,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return the forms of adjacent tool results, sorted by their tool calls.
+    """Return the comparable forms of adjacent tool results, in the order of the tool calls that they answer.
 
     The results may come in another order: the tools may run at the same time.
     """

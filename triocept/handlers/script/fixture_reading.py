@@ -103,7 +103,7 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
     entry = read_form(node, forms.EntryForm, forms.NESTED)
     response, match = node.value["response"], node.value["match"]
     if not isinstance(response.value, dict) or not response.value:
-        raise response.error("a response must be a mapping with an answer")
+        raise response.error("a response must be a mapping with the fields of an answer, such as content")
     if media := [name for name in forms.MEDIA if name in response.value]:
         raise response.value[media[0]].error(
             f"{media[0]!r} belongs to an endpoint that triocept does not serve: triocept serves only "
