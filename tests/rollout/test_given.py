@@ -208,7 +208,11 @@ async def _with_two(text: str, exchange: Exchange) -> None:
 
 
 NO_HANDLERS: dict[str, tuple[Any, str]] = {
-    "a text": ("hello", "a handler must be `async def handler(exchange)`; 'hello' cannot be called"),
+    "a text": (
+        "hello",
+        "a handler must be `async def handler(exchange)`; 'hello' is a str: for a fixed answer, use S",
+    ),
+    "a number": (5, "a handler must be `async def handler(exchange)`; 5 cannot be called"),
     "a function that is not async": (_sync, "`_sync` is not async"),
     "one in a partial": (partial(_sync), "is not async"),
     "a method that is not async": (_SyncCallable().__call__, "is not async"),

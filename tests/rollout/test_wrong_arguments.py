@@ -655,7 +655,7 @@ async def test_what_is_no_answer_is_told_what_to_write(answer: Any, hint: str) -
 
 
 @pytest.mark.parametrize(("upstream", "hint"), [
-    ("http://127.0.0.1:9/v1", r"is a str: a real model is `async with open_upstream\(url, dialect=…, model=…\) as"),
+    ("http://127.0.0.1:9/v1", r"is a str: for a real model, use `async with open_upstream\(url, dialect=…\) as model`"),
     (lambda: open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat"), "was not entered: write `async with"),
 ])  # fmt: skip
 async def test_what_a_call_cannot_be_forwarded_to_is_told_what_to_write(upstream: Any, hint: str) -> None:

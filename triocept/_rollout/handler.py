@@ -98,7 +98,9 @@ def _problem(handler: object, *, plain: bool) -> str | None:
         entry = inner.entry() if isinstance(inner, Context) else "async with … as handler"
         return f"is a context that was not entered: write `{entry}`"
     if isinstance(inner, str):
-        return "is a str: a real model is `async with open_upstream(url, dialect=…, model=…) as model`"
+        if inner.startswith("http"):
+            return "is a str: for a real model, use `async with open_upstream(url, dialect=…) as model`"
+        return f"is a str: for a fixed answer, use ScriptedModel([{short(inner)}]); for a real model, open_upstream"
     if not callable(inner):
         return "cannot be called"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):
