@@ -74,3 +74,14 @@ def test_few_texts_are_hard_to_read(folder: str, pattern: str, texts, what: str)
     hits = [(path, text[:100]) for path, text in found if re.search(bad, text)]
     share = 100 * len(hits) / len(found)
     assert share <= most, f"{share:.1f} % of {len(found)} texts; the goal is {most} %: {hits[:40]}"
+
+
+def test_the_description_of_an_option_begins_on_a_line_of_its_own() -> None:
+    """`--option` and its description on one line are a paragraph, not an entry of a definition list."""
+    pages = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
+    assert [
+        (page.name, line)
+        for page in pages
+        for line in page.read_text().splitlines()
+        if re.match(r"`-[^`]*` : ", line)
+    ] == []
