@@ -200,6 +200,34 @@ async def test_a_file_that_no_agent_can_read_is_no_problem(home: Path) -> None:
             assert argv == launch.argv
 
 
+@pytest.mark.parametrize("name", ["claude_code", "gemini_cli", "qwen_code"])
+async def test_the_gates_hooks_run_although_the_users_settings_disable_hooks(name: str, home: Path) -> None:
+    off = {"hooksConfig": {"enabled": False}, "disableAllHooks": True}
+    written(home / ".gemini" / "settings.json", **off)
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(gate={"*": Decision.approve()}) as rollout,
+    ):
+        launch = agents.agent(name)(rollout, home / "fresh", "a task")
+        _, env = user_home(launch.argv, launch.env, home / "work")
+    places = {
+        "claude_code": home / "fresh" / "gate.json",
+        "gemini_cli": Path(env.get("GEMINI_CLI_HOME") or "") / ".gemini" / "settings.json",
+        "qwen_code": Path(env.get("QWEN_CODE_SYSTEM_SETTINGS_PATH") or ""),
+    }
+    settings = json.loads(places[name].read_text())
+    assert (
+        settings["hooksConfig"]["enabled"] if name == "gemini_cli" else settings["disableAllHooks"] is False
+    )
+
+
+async def test_no_provider_of_the_users_qwen_code_is_left(home: Path) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        agents.qwen_code(rollout, home / "fresh", "a task")
+    providers = json.loads((home / "fresh" / "settings.json").read_text())["modelProviders"]
+    assert providers == {name: [] for name in ("openai", "anthropic", "gemini", "vertex-ai", "qwen-oauth")}
+
+
 async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files(home: Path) -> None:
     own = {"hooks": {"BeforeTool": ["own"]}, "security": {"auth": {"selectedType": "oauth-personal", "a": 1}}}
     file = written(home / ".gemini" / "settings.json", **own)
@@ -229,6 +257,25 @@ async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files
             "work/.gemini/settings.json",
             '{"auth": {"selectedType": "vertex-ai"}}',
             "sets security.auth",
+        ),
+        (
+            "gemini_cli",
+            "work/.gemini/settings.json",
+            '{"auth": {"selectedType": /* mine */ "vertex-ai"}}',
+            "sets security.auth",
+        ),
+        ("gemini_cli", ".gemini/settings.json", '{"modelConfigs": {"httpOptions": {}}}', "sets httpOptions"),
+        (
+            "gemini_cli",
+            "work/.gemini/settings.json",
+            '{"modelConfigs": {"httpOptions": {}}}',
+            "sets httpOptions",
+        ),
+        (
+            "qwen_code",
+            ".qwen/extensions/own/agents/index.md",
+            "---\nmodel: qwen-oauth:coder-model\n---",
+            "names the provider qwen-oauth",
         ),
         (
             "qwen_code",

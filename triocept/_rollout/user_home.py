@@ -8,10 +8,11 @@ with 2.1.332), so these settings are checked before Claude Code starts. The othe
 * Codex: in options (`-c`). Roles for sub-agents in the user's configuration could still name another provider, so these
   roles are checked.
 * opencode and kilo: in the variable `…_CONFIG_CONTENT`. Its `enabled_providers` disables all other providers.
-* qwen-code: in the system settings, to which a variable points. Their `modelProviders` replaces the user's. Sub-agents
-  can still name the provider `qwen-oauth`, so their files are checked.
+* qwen-code: in the system settings, to which a variable points. Their `modelProviders` replaces the user's, each
+  provider on its own. Sub-agents can still name the provider `qwen-oauth`, so their files are checked.
 * gemini-cli: in the settings of a directory that otherwise consists of links to the user's own files. (gemini-cli reads
-  system settings only from a file that belongs to root.)
+  system settings only from a file that belongs to root.) `httpOptions` of a model could still name another URL, so the
+  settings are checked.
 * Copilot: in variables. One of them replaces the user's `providers.json`.
 """
 
@@ -153,9 +154,15 @@ def _gemini_problems(environment: Mapping[str, str | None], project: Path) -> It
         _settings(_gemini_home() / name)
     except (OSError, ValueError) as exc:
         yield _gemini_home() / name, f"cannot be read: {exc}"
-    file = project / name
-    if re.search(r'"selectedType"\s*:\s*"(?!gemini-api-key")', _text(file)):
-        yield file, "sets security.auth.selectedType, which could select another provider than the rollout"
+    provider = r'"selectedType"(?!\s*:\s*"gemini-api-key")'  # the user's own is replaced (see `_linked`)
+    searches = (
+        (_gemini_home(), "httpOptions", '"httpOptions"'),
+        (project, "httpOptions", '"httpOptions"'),
+        (project, "security.auth.selectedType", provider),
+    )
+    for folder, setting, pattern in searches:
+        if re.search(pattern, _text(folder / name)):
+            yield folder / name, f"sets {setting}, which could select another provider than the rollout"
 
 
 def _gemini_home() -> Path:
@@ -165,7 +172,7 @@ def _gemini_home() -> Path:
 def _qwen_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file of a sub-agent that calls Qwen's own service, whose URL qwen-code does not let anyone change."""
     for folder in Path(environment.get("QWEN_HOME") or Path.home() / ".qwen"), project / ".qwen":
-        for file in folder.glob("agents/**/*.md"):
+        for file in (*folder.glob("agents/**/*.md"), *folder.glob("extensions/*/agents/**/*.md")):
             if "qwen-oauth:" in _text(file):
                 yield file, "names the provider qwen-oauth, which is another provider than the rollout"
 

@@ -76,7 +76,10 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
         "onFailure": "block",
     }
     hooks = {event: [{"matcher": "*", "hooks": [hook]}] for event in events}
-    return ("--settings", str(write_json(made(directory) / "gate.json", {"hooks": hooks})))
+    return (
+        "--settings",
+        str(write_json(made(directory) / "gate.json", {"disableAllHooks": False, "hooks": hooks})),
+    )
 
 
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
@@ -104,13 +107,15 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
     """Return the hooks as a part of the settings of gemini-cli, or of qwen-code, which was derived from gemini-cli.
 
-    The hooks are commands. With http hooks, qwen-code would run the tool if the gate answers with an error.
+    The hooks are commands. With http hooks, qwen-code would run the tool if the gate answers with an error. The hooks
+    run even if the user's settings disable hooks.
     """
     if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)
     hook = {"type": "command", "name": "triocept", "command": command, "timeout": SECONDS * 1000}
-    return {"hooks": {event: [{"matcher": "*", "hooks": [hook]}] for event in events}}
+    enabled = {"disableAllHooks": False} if agent == "qwen_code" else {"hooksConfig": {"enabled": True}}
+    return {**enabled, "hooks": {event: [{"matcher": "*", "hooks": [hook]}] for event in events}}
 
 
 def copilot_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from ._hooks import gemini_hooks
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
+_PROVIDERS = ("openai", "anthropic", "gemini", "vertex-ai", "qwen-oauth")
+
 
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """Return the command that runs `qwen -p` without confirmation of its tools.
@@ -19,7 +21,7 @@ def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable
     servers, env = qwen_servers(rollout)
     settings = {
         "model": {"name": rollout.model},
-        "modelProviders": {"openai": []},  # in place of the user's
+        "modelProviders": {key: [] for key in _PROVIDERS},  # in place of the user's, each on its own
         **servers,
         **gemini_hooks(rollout, directory, "qwen_code"),
     }
