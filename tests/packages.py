@@ -44,7 +44,11 @@ def environment(place: Path, *requirements: str, python: str = sys.executable) -
     """Return the interpreter of a virtual environment of just these packages; make it if there is none."""
     version = "{}.{}.txt".format(*sys.version_info)
     pins = (CONSTRAINTS / version).read_text() if "PIP_CONSTRAINT" in os.environ else ""
-    facts, made = "\n".join([python, sys.version, *requirements, pins]), place / "made-of.txt"
+    # The environments of several checkouts share a place: they have one interpreter behind them.
+    facts, made = (
+        "\n".join([os.path.realpath(python), sys.version, *requirements, pins]),
+        place / "made-of.txt",
+    )
     interpreter = place / "bin" / "python"
     if not made.exists() or made.read_text() != facts:
         _run([python, "-m", "venv", "--clear", place])
