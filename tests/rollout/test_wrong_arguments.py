@@ -122,6 +122,8 @@ tools=echo -> TypeError: tools must be a list of functions.*tools=\[echo\]
 tools="echo" -> TypeError: tools must be a list of functions, not str: 'echo'
 tools={"echo": echo} -> TypeError: tools must be a list of functions, not dict:
 tools=HostTool.of(tool) -> TypeError: tools must be a list of functions, not HostTool:
+max_turns=50 -> TypeError: .* unexpected keyword argument 'max_turns'; write limits=Limits\(turns=…\)$
+tokens=9 -> TypeError: .* unexpected keyword argument 'tokens'; write limits=Limits\(total_tokens=…\)$
 user=5 -> TypeError: user must be `async def user.messages, rollout.`, not int: 5
 stop="done" -> TypeError: stop must be `async def stop.messages, rollout.`, not str: 'done'
 """
@@ -223,6 +225,9 @@ EndpointLimits(head_bytes=None) -> TypeError: EndpointLimits.head_bytes must be 
 ScriptedModel([inf]) -> TypeError: replies\[0\], a pause, must be finite, not float: inf
 Limits(seconds=inf) -> ValueError: Limits.seconds must be finite, not float: inf; None sets no limit
 Refusal("too many", 429) -> TypeError: a refusal's status comes first, and then its message: pass 429, 'too many'$
+approve(echo) -> TypeError: .* missing .*'policy'; write approve\(handler, policy\)$
+open_upstream("http://x") -> TypeError: .* missing .*'dialect'; write open_upstream\(base_url, dialect=…\)$
+open_upstream("http://x", "gemini") -> TypeError: .* 2 were given; write open_upstream\(base_url, dialect=…\)$
 approve({}, echo) -> TypeError: approve takes the handler first, and then the policy: approve\(handler, policy\)$
 Message("user", ())["content"] -> TypeError: a Message has attributes, and no keys or items: write \.content in
 ToolCall("bash").args -> AttributeError: 'ToolCall' object has no attribute 'args'; did you mean parsed\(\), the

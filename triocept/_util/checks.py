@@ -36,6 +36,13 @@ _TIMES_HINT = (
 )
 
 
+_LIMITS = {
+    name: name if name != "tokens" else "total_tokens"
+    for name in ("turns", "tokens", "input_tokens", "output_tokens", "total_tokens", "cost")
+}
+"""Fields of `Limits` by the names, with or without `max_`, that are mistaken for keywords of `open_rollout`."""
+
+
 def described(value: object) -> str:
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
@@ -77,6 +84,8 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
             hint = f"; it was removed, because {gone}"
         elif name in ("key", "api_key"):
             hint = "; the endpoint generates a key for each rollout: read `rollout.api_key`"
+        elif "limits" in known and (limit := _LIMITS.get(name.removeprefix("max_"))) is not None:
+            hint = f"; write limits=Limits({limit}=…)"
         elif name in _TIMES and not _similar(name, known):
             hint = "; pass timeout= to fleet.map" if function == "open_fleet" else _TIMES_HINT
         else:
@@ -98,17 +107,35 @@ def _similar(name: object, known: Collection[str]) -> list[str]:
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a wrapper of `function` whose error for an unknown keyword suggests the most similar known keyword."""
-    parameters = inspect.signature(function).parameters.values()
+    """Return a wrapper of `function` with clearer errors for wrong arguments.
+
+    For an unknown keyword, the error suggests the most similar known keyword. If an argument is missing, or there are
+    too many, the error shows the required arguments.
+    """
+    signature = inspect.signature(function)
+    parameters = signature.parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return function  # the function checks its own keywords
     known = dict.fromkeys(parameter.name for parameter in parameters if parameter.name != "self")
+    required = ", ".join(
+        f"{parameter.name}=…" if parameter.kind is parameter.KEYWORD_ONLY else parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.name in known
+    )
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         if not kwargs.keys() <= known.keys():
             check_keywords(function.__name__, kwargs, known)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as exc:
+            if required:
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError:
+                    raise TypeError(f"{exc}; write {function.__name__}({required})") from None
+            raise
 
     return call
 
