@@ -488,6 +488,10 @@ MISTYPED = [
         ("diff", "t.jsonl", "3"),
         "Name a trace file and two of its turns, as in: triocept diff traces.jsonl 6 7",
     ),
+    (
+        ("compare", "runs/a"),
+        "Missing argument 'B'. Name the stores of two evaluations, as in: triocept compare runs/a runs/b",
+    ),
     (("run", "--record", "--", "true"), "--record needs a value (FILE) before --"),
     (("run", "--env", "--", "true"), "--env needs a value (NAME[=VALUE]) before --"),
     (("run", "--script", "--quiet", "--", "true"), "--script needs a value (FILE) before --quiet"),

@@ -60,6 +60,20 @@ def test_tasks_become_a_table_within_80_columns(folder: Path) -> None:
     assert read_results("run").values("check") == {"say": [1.0, 1.0], "x" * 100: [0.0, 0.0]}
 
 
+def test_tables_name_the_function_that_answers_so_two_handlers_of_one_file_differ(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    answer = "async def {}(exchange):\n    await exchange.respond('hello')\n"
+    (folder / "mine.py").write_text(answer.format("brief") + answer.format("careful"))
+    for name in ("brief", "careful"):
+        run = triocept(
+            *("eval", "tasks.jsonl", "--engine", "in-process:1", "--store", name),
+            *("--handler", f"mine.py:{name}", *AGENT),
+            timeout=90,
+        )
+        assert run.returncode == 0, run.stderr
+        assert read_results(name).model == f"mine.py:{name}"
+
+
 def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(folder: Path) -> None:
     write_tasks({"id": "a", "prompt": "say it"}, {"id": "b", "prompt": "say it", "setup": "exit 1"})
     run = evaluated("--json")

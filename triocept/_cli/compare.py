@@ -10,15 +10,16 @@ import msgspec
 
 from .._util.terminal import say
 from .looking import end_with_page
-from .options import Choice, Command, PositiveNumber, WholeNumber
+from .options import Choice, Command, InputPath, PositiveNumber, WholeNumber
 from .page import Page
 
 FORMATS = ("text", "json", "markdown", "csv")
+_STORE = InputPath("Name the stores of two evaluations, as in: triocept compare runs/a runs/b")
 
 
 @click.command(cls=Command, short_help="Compare the scores of two evaluations, or two runs of one task.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=_STORE)
+@click.argument("b", type=_STORE)
 @click.option(
     "--task",
     metavar="ID",

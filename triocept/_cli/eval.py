@@ -292,7 +292,9 @@ async def _open_model(handler: Model | None) -> AsyncIterator[Callable[[], Answe
 def _model_name(handler: Model | None) -> str:
     if isinstance(handler, Forward):
         return handler.model or handler.url
-    return handler.path.name if isinstance(handler, Script | HandlerFile) else "greeting"
+    if isinstance(handler, HandlerFile):
+        return f"{handler.path.name}:{handler.name}"
+    return handler.path.name if isinstance(handler, Script) else "greeting"
 
 
 def _scorer(text: str) -> Any:

@@ -353,7 +353,8 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     about = read_evaluation(directory)
     if about is None:
         raise StoreError(
-            f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}",
+            f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}; `triocept compare "
+            "--task ID` compares two runs of a fleet, and triocept.fleets.read_results reads its store",
             path=str(directory),
         )
     attempts, lost = _attempts(directory / DONE), LostFile(directory / LOST).keys
