@@ -37,7 +37,7 @@ from .waiting import Waits
 
 async def say_hello(exchange: Exchange) -> None:
     """Answer with a fixed greeting. This function is the handler if no option names a handler or a model."""
-    await exchange.respond("Hello from triocept: your agent and its model can hear each other.")
+    await exchange.respond("Hello from triocept: this answer has reached your agent.")
 
 
 @dataclass(frozen=True)
