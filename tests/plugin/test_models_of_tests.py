@@ -158,6 +158,8 @@ def test_it(triocept_model):
         triocept_model(handlr=print)
     with pytest.raises(ValueError, match="replies or a handler"):
         triocept_model("hello", handler=print)
+    with pytest.raises(TypeError, match="write triocept_model.\\\\*replies"):
+        triocept_model(replies=["hello"])
     with pytest.raises(TypeError, match="environ must be a bool"):
         triocept_model("hello", environ=1)
     with pytest.raises(TypeError, match="replies.0. is not a reply"):

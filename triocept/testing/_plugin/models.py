@@ -124,6 +124,8 @@ class ModelFactory:
         must_be_used = own.must_be_used if must_be_used is None else must_be_used
         check_bool("environ", environ)
         check_bool("must_be_used", must_be_used)
+        if "replies" in options:
+            raise TypeError("triocept_model takes each reply as an argument: write triocept_model(*replies)")
         check_keywords("triocept_model", options, ("handler", *_OWN, *RolloutOptions.__annotations__))
         if replies and handler is not None:
             raise ValueError("triocept_model takes replies or a handler, not both")
