@@ -60,7 +60,8 @@ records it."""
 AfterTool: TypeAlias = Callable[[ToolCall, Json, Exchange], Json | Awaitable[Json]]
 """A function `(call, result, exchange) -> result that the model gets`, async or not.
 
-None means the tool's own result.
+`result` is the JSON value that the agent's hook sent: a text or a dict, depending on the agent and the tool. If the
+function returns None, the model gets the tool's own result.
 """
 
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
