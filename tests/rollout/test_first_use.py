@@ -134,7 +134,7 @@ async def test_a_call_that_a_loop_takes_and_never_answers_is_told_of_once(
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         line = await logged_while(caplog, rollout, only_look, 1)
-    assert "was taken 0.2 s ago, and has no answer, although a loop takes the next call" in line
+    assert "was taken 0.2 s ago, and has no answer yet, although a loop takes the next call" in line
     assert "`await exchange.respond(…)`" in line
 
 

@@ -509,8 +509,8 @@ _UNTAKEN_LATER = (
     "in agent`), or give open_rollout a handler"
 )
 _UNANSWERED = (
-    "was taken %g s ago, and has no answer, although a loop takes the next call%s: answer each call, for example with "
-    "`await exchange.respond(…)`"
+    "was taken %g s ago, and has no answer yet, although a loop takes the next call%s: if no task of yours will answer "
+    "it, answer each call in the loop, for example with `await exchange.respond(…)`"
 )
 
 
