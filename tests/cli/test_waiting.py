@@ -62,8 +62,8 @@ async def test_a_handler_that_waits_is_named_once_with_the_place_where_it_waits(
 
 async def test_a_model_that_is_silent_is_named_with_the_limit_of_its_silence() -> None:
     (line,) = await said_by(Forward.of("http://127.0.0.1:9/v1"))
-    what = "the model at http://127.0.0.1:9/v1, which has sent nothing yet; the call fails after 600 s of silence"
-    assert line == f"waiting  0 s for {what}"
+    what = "the model at http://127.0.0.1:9/v1, which has sent no part of the answer yet"
+    assert line == f"waiting  0 s for {what}; the call fails after 600 s of silence"
 
 
 async def test_each_later_line_needs_a_much_longer_wait(monkeypatch: pytest.MonkeyPatch) -> None:

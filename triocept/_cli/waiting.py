@@ -70,7 +70,7 @@ def _source(handler: Model, exchange: ExchangeState) -> str:
     if isinstance(handler, Forward):
         idle = exchange.rollout.addresses.limits.upstream_idle_seconds
         end = f"; the call fails after {idle:g} s of silence" if idle is not None else ""
-        return f"the model at {handler.url}, which has sent nothing yet{end}"
+        return f"the model at {handler.url}, which has sent no part of the answer yet{end}"
     name = f"the {'script' if isinstance(handler, Script) else 'handler'}"
     if isinstance(handler, Script | HandlerFile):
         name += f" {handler.path}"
