@@ -39,9 +39,11 @@ from .processes import core_at, pin
 from .servers._program import unused_port
 from .servers.litellm_proxy import litellm_proxy
 
-EVENTS, PAUSE = 300, 0.005
-"""Events of one stream (of fewer, the 99th percentile is an accident), and the seconds between them: half as much to
-one and a half times, for no two models speak in step."""
+EVENTS = 300
+"""Events of one stream: of fewer, the 99th percentile is an accident."""
+PAUSES = {1: 0.005, 16: 0.005, 256: 0.05}
+"""How many streams run at once, and the seconds between two events of each: half as much to one and a half times, for
+no two models speak in step. 256 streams bring 5,120 events in a second: more would fill the provider's core."""
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 
 
@@ -50,22 +52,22 @@ async def provider(listener: trio.SocketListener) -> None:
 
     async def serve(stream: trio.SocketStream) -> None:
         try:
-            while await _request(stream):
-                await _answer(stream)
+            while body := await _request(stream):
+                await _answer(stream, float(json.loads(body)["messages"][-1]["content"]))
         except trio.BrokenResourceError:
             pass
 
     await trio.serve_listeners(serve, [listener])
 
 
-async def _answer(stream: trio.SocketStream) -> None:
+async def _answer(stream: trio.SocketStream, pause: float) -> None:
     await stream.send_all(
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     for number in range(EVENTS):
         await _send(stream, {"content": f"<{time.monotonic_ns()}>"})
         if number < EVENTS - 1:
-            await trio.sleep(PAUSE * random.uniform(0.5, 1.5))
+            await trio.sleep(pause * random.uniform(0.5, 1.5))
     await _send(stream, {}, "stop")
     data = b"data: [DONE]\n\n"
     await stream.send_all(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
@@ -78,19 +80,20 @@ async def _send(stream: trio.SocketStream, delta: dict[str, str], reason: str | 
     await stream.send_all(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-async def _request(stream: trio.SocketStream) -> bool:
+async def _request(stream: trio.SocketStream) -> bytes:
+    """Return the body of the next request; empty at the end of the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = await stream.receive_some()
         if not more:
-            return False
+            return b""
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
     while len(body) < length:
         body += await stream.receive_some()
-    return True
+    return body
 
 
 async def ours(url: str) -> None:
@@ -109,7 +112,7 @@ async def pump(url: str) -> None:
     from hypercorn.config import Config
     from hypercorn.trio import serve
 
-    async with httpx2.AsyncClient(timeout=None) as client:
+    async with httpx2.AsyncClient(timeout=None, limits=httpx2.Limits()) as client:  # 100 connections else
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http":
@@ -130,6 +133,7 @@ async def pump(url: str) -> None:
         config = Config()
         config.bind = ["127.0.0.1:0"]
         config.errorlog = None
+        config.backlog = 1024
         async with trio.open_nursery() as nursery:
             binds = await nursery.start(serve, app, config)
             print(json.dumps({"url": binds[0], "key": "sk"}), flush=True)
@@ -145,7 +149,7 @@ async def client(url: str, key: str, kind: str, streams: int) -> None:
             "model": "m",
             "max_tokens": 99,
             "stream": True,
-            "messages": [{"role": "user", "content": "go"}],
+            "messages": [{"role": "user", "content": str(PAUSES[streams])}],
         }
         data = json.dumps(body).encode()
         host, _, port = url.removeprefix("http://").partition(":")
@@ -256,7 +260,7 @@ def run(options: argparse.Namespace) -> None:
                 stack.enter_context(litellm(options.litellm, far["url"], Path(folder))),
                 "chat",
             )
-        for streams in (1, 16):
+        for streams in PAUSES:
             rounds: dict[str, list[dict[str, list[int]]]] = {name: [] for name in relays}
             for _ in range(options.rounds + 1):
                 for name, (where, kind) in relays.items():
