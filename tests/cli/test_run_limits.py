@@ -41,12 +41,12 @@ def test_a_run_ends_at_its_tokens() -> None:
 
 def test_a_run_ends_at_its_cost_and_prices_come_from_options_and_a_file(tmp_path: Path) -> None:
     prices = tmp_path / "p.json"
-    prices.write_text(json.dumps({"*": {"input": 0, "output": 100_000}}))  # some 1.7 for each answer
+    prices.write_text(json.dumps({"*": {"input": 0, "output": 100_000}}))  # some 1.4 for each answer
     for price in (("--prices", prices), ("--price", "*=0,100000"), ("--price", "*=0,100000,0")):
         done = run("--max-cost", "2", *price, *AGENT_COMMAND)
         assert done.stdout.count("said: Hello") == 2, done.stderr
         assert "stopped: the limit of 2 for the cost is reached" in done.stderr
-        assert "cost     3." in done.stderr
+        assert "cost     2." in done.stderr
     done = run("--price", "*=0,100000", *AGENT_COMMAND)
     assert done.stdout.count("said: Hello") == 4
     assert "cost     6." in done.stderr  # no limit, and still the cost
