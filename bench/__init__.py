@@ -14,6 +14,7 @@ Every figure is a ratio to another server in the same run, because absolute ones
     env_server.py  that env server, in turn; plugins/ is its environment, agents.py the agent of all
     strangers.py   what a crowd without a key costs an agent: a program of its own
     viewers.py     what viewers of the page cost the endpoint: a program of its own
+    llama.py       what an endpoint adds to a stream of llama.cpp: a program of its own
     recording.py   records the calls of real agents; peers.py installs servers beside ours
     replay.py      what these calls cost each server: a program of its own (`nox -s bench_agents`)
     ratios.py      ratios of interleaved pairs, with their spread

@@ -120,6 +120,11 @@ class LlamaCpp:
         self._server = Server(command, self._log)
         self.url = self._server.wait_for_line(r"listening on (http://[\d.:]+)")
 
+    @property
+    def pid(self) -> int:
+        assert self._server is not None
+        return self._server.pid
+
     def kill(self) -> None:
         """As the kernel does it when memory runs out: SIGKILL."""
         self._server.kill()
@@ -221,6 +226,10 @@ class Server:
                 env={**os.environ, **environ},
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_for_line(self, ready: str) -> str:
         """Wait until it says where it listens; the first group of the pattern."""
