@@ -613,13 +613,14 @@ def bench_agents(session: nox.Session) -> None:
     The agents come from npm, the servers from the Python and npm registries, each into an environment of its own in
     `.nox/bench-cache` (`TRIOCEPT_BENCH_DIR` says otherwise). With `-- --instructions`, valgrind counts instructions in
     place of time, which other programs on the machine do not change. `python -m bench.page` takes the figures into the
-    documentation.
+    documentation. At the end, `bench.shapes` measures growing and waiting conversations of the same shapes.
     """
     if shutil.which("npm") is None:
         session.skip("the agents come from npm, and this machine has none: nothing was recorded")
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
     session.run("python", "-m", "bench.replay", *session.posargs)
+    session.run("python", "-m", "bench.shapes")
 
 
 @nox.session(python=NEWEST)

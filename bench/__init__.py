@@ -17,6 +17,7 @@ Every figure is a ratio to another server in the same run, because absolute ones
     llama.py       what an endpoint adds to a stream of llama.cpp: a program of its own
     recording.py   records the calls of real agents; peers.py installs servers beside ours
     replay.py      what these calls cost each server: a program of its own (`nox -s bench_agents`)
+    shapes.py      what these conversations cost when they grow, and when many calls wait: run after replay.py
     ratios.py      ratios of interleaved pairs, with their spread
     callgrind.py   counts instructions
     guard.py       fails if a change costs too many of them: a program of its own (`nox -s guard`)

@@ -56,7 +56,7 @@ def _conversation(*, marked: bool) -> dict[str, float]:
         start = time.process_time()
         request = dialect(CHAT).parse_request(wire, memory=memory)
         read = time.process_time()
-        _record(request, estimator, redactor, writer)
+        record_turn(request, estimator, redactor, writer)
         recorded = time.process_time()
         trace.conversations  # noqa: B018
         placed = time.process_time()
@@ -75,14 +75,17 @@ def _marked(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [text]}
 
 
-def _record(request: Request, estimator: Estimator, redactor: Redactor, writer: TraceWriter) -> None:
+def record_turn(
+    request: Request, estimator: Estimator, redactor: Redactor, writer: TraceWriter, *, name: str = CHAT
+) -> None:
+    """Record an answered call of the dialect `name`, as a rollout does."""
     retry_key(request, None)
     usage_after(estimator.input_tokens(request), _ANSWER)
     turn = Turn(
         id=f"x{len(writer.trace)}",
         rollout="bench",
         number=len(writer.trace),
-        dialect=CHAT,
+        dialect=name,
         request=redactor.request(request),
         outcome="answered",
         response=_ANSWER,

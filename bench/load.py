@@ -40,6 +40,8 @@ class Job:
     connections: int
     body: int
     """Bytes."""
+    agent: str = ""
+    """Agent of which the recorded bodies are sent instead, by a job that is done once."""
     stream: bool = False
     dialect: str = CHAT
     """What the body is written in; the routes are those of chat completions all the same."""
@@ -189,6 +191,8 @@ class Load:
 
 def make_requests(job: Job) -> list[bytes]:
     """One for each rollout, or for each connection."""
+    if job.agent:
+        return _agent_requests(job)
     if job.once:
         bodies = (make_body(job.body, stream=job.stream, mark=f" No. {n}") for n in range(job.connections))
         return [make_request(*route, body, hold=True) for route, body in zip(cycle(job.routes), bodies)]
@@ -200,6 +204,23 @@ def make_requests(job: Job) -> list[bytes]:
     body = make_dialect_body(job.body, job.dialect, stream=job.stream)
     paths = [(path_in(path, job.dialect, stream=job.stream), key) for path, key in job.routes]
     return [make_request(path, key, body) for path, key in paths]
+
+
+def _agent_requests(job: Job) -> list[bytes]:
+    """One for each connection: the calls of the main conversation in turn, with files that no other rollout has."""
+    from .dialects import path_in
+    from .recording import recorded
+
+    calls = [call for call in recorded(job.agent) if call.kind == "main"]
+    return [
+        make_request(
+            path_in(path, call.dialect, stream=True),
+            key,
+            call.body.replace(b"wait_for_", b"w%07d_" % (number % len(job.routes))),
+            hold=True,
+        )
+        for number, (path, key), call in zip(range(job.connections), cycle(job.routes), cycle(calls))
+    ]
 
 
 def run(job: Job) -> Yield:

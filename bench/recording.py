@@ -212,11 +212,20 @@ async def _record(case: Case, executable: Path, folder: Path) -> list[Call]:
     ]
 
 
+def _folder(agent: str) -> Path:
+    return cache_folder() / "recorded" / f"{agent}-{SOURCES[agent].version}"
+
+
+def is_recorded(agent: str) -> bool:
+    """Return True if the calls of this version of the agent are recorded."""
+    return (_folder(agent) / "calls.json").exists()
+
+
 def recorded(agent: str) -> list[Call]:
     """Return the calls of an agent; record them if this version of the agent has not been recorded yet."""
-    folder = cache_folder() / "recorded" / f"{agent}-{SOURCES[agent].version}"
+    folder = _folder(agent)
     index = folder / "calls.json"
-    if not index.exists():
+    if not is_recorded(agent):
         calls = trio.run(record, agent)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -114,19 +114,19 @@ def _in_dialect(server: ServerProcess, effort: Effort, dialect: str) -> Figures:
 def memory(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
     """How much the server grows by each request that waits, each of a rollout of its own."""
     answer(server, replace(effort, seconds=0.5), connections=8, body=body)
-    held = _hold(server, rollouts=effort.held, waiting=effort.held, body=body * KIB)
+    held = hold(server, rollouts=effort.held, waiting=effort.held, body=body * KIB)
     return {"KiB per waiting request": held.grown / effort.held / KIB}
 
 
 def release(server: ServerProcess, effort: Effort, *, waiting: int) -> Figures:
     """How long the last of so many waiting requests waits for its answer, once all are given it."""
-    held = _hold(server, rollouts=ROLLOUTS, waiting=waiting, body=4 * KIB)
+    held = hold(server, rollouts=ROLLOUTS, waiting=waiting, body=4 * KIB)
     return {"release ms": 1000 * held.release}
 
 
 def crowd(server: ServerProcess, effort: Effort, *, rollouts: int, waiting: int) -> Figures:
     """Very many waiting requests of very many rollouts: what they take, and whether each gets its answer."""
-    held = _hold(server, rollouts=rollouts, waiting=waiting, body=4 * KIB)
+    held = hold(server, rollouts=rollouts, waiting=waiting, body=4 * KIB)
     return {
         "crowd MiB": held.grown / KIB / KIB,
         "crowd release s": held.release,
@@ -234,7 +234,7 @@ def _load(
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
     """What was seen of requests that waited."""
 
     grown: int
@@ -244,9 +244,9 @@ class _Held:
     answered: int
 
 
-def _hold(server: ServerProcess, *, rollouts: int, waiting: int, body: int) -> _Held:
-    """Let so many requests wait, and release them."""
-    job = Job(port=server.port, routes=server.routes(rollouts), connections=waiting, body=body)
+def hold(server: ServerProcess, *, rollouts: int, waiting: int, body: int = 0, agent: str = "") -> Held:
+    """Let so many requests wait, and release them; with `agent`, they have its recorded bodies."""
+    job = Job(port=server.port, routes=server.routes(rollouts), connections=waiting, body=body, agent=agent)
     before = server.memory()
     with open_load(job) as load:
         load.wait_sent()
@@ -254,7 +254,7 @@ def _hold(server: ServerProcess, *, rollouts: int, waiting: int, body: int) -> _
         grown = server.memory() - before
         released_at = server.tell("release")["released_at"]
         seen = load.result()
-    return _Held(grown, seen.last_at - released_at, seen.responses)
+    return Held(grown, seen.last_at - released_at, seen.responses)
 
 
 def _wait_held(server: ServerProcess, count: int) -> None:

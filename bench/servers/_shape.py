@@ -1,8 +1,8 @@
 """What a measured server is, and what all of them do alike.
 
 The work is the same in each: answer "hello" at once; or a stream of `CHUNKS` increments, as fast as they are taken;
-or, where the request has the header `x-bench: hold`, hold it until the command `release`. With `x-bench: short`, a
-stream has one increment.
+or, where the request has the header `x-bench: hold`, hold it until the command `release`. With `x-bench: short`, and
+once it was held, a stream has one increment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 
 def increments(headers: Mapping[str, str]) -> int:
     """Return the number of increments of a stream, for a request with these headers."""
-    return 1 if headers.get(HEADER) == SHORT else CHUNKS
+    return 1 if headers.get(HEADER) in (SHORT, HOLD) else CHUNKS
 
 
 def chunk(text: str | None) -> dict[str, Any]:
