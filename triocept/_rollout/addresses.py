@@ -1,4 +1,4 @@
-"""What a rollout needs of its endpoint: the URLs, and the properties of each API dialect."""
+"""Describe what a rollout gets from its endpoint: its URLs, and the properties of each API dialect."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of user code in a task; None if there is none.
+    """Return the first frame of user code, from `frame` through its callers; None if no frame is user code.
 
     User code is code outside triocept and the installed libraries that was not generated.
     """
