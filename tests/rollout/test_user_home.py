@@ -243,7 +243,7 @@ async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["security"]["auth"] == {"selectedType": "gemini-api-key", "a": 1}
     first, second = settings["hooks"]["BeforeTool"]
-    assert (first, second["hooks"][0]["name"]) == ("own", "triocept")
+    assert (first, second["matcher"]) == ("own", "*")
     assert (folder / "commands.toml").readlink() == home / ".gemini" / "commands.toml"
     assert json.loads(file.read_text()) == own
 
@@ -302,6 +302,34 @@ async def test_a_file_that_no_setting_can_override_is_refused(
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
             await rollout.run_agent(launch.argv, env=launch.env, cwd=home / "work", keep_home=True)
     assert str(caught.value).startswith(f"keep_home: {file} {problem}")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "searched"),
+    [
+        ('{"type": "link", "source": "%s"}', True),
+        ('{"type": "link", "source": "../elsewhere"}', True),
+        ('{"type": "local", "source": "%s"}', False),  # qwen-code has copied its files
+        ('{"type": "link"}', False),
+        ("{", False),
+    ],
+)
+async def test_an_extension_of_qwen_code_that_is_a_link_is_searched(
+    metadata: str, searched: bool, home: Path
+) -> None:
+    own, elsewhere = home / ".qwen" / "extensions" / "own", home / "elsewhere"
+    own.mkdir(parents=True)
+    (own / ".qwen-extension-install.json").write_text(metadata.replace("%s", str(elsewhere)))
+    (elsewhere / "agents").mkdir(parents=True)
+    (elsewhere / "agents" / "index.md").write_text("---\nmodel: qwen-oauth:coder-model\n---")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        launch = agents.qwen_code(rollout, home / "fresh", "a task")
+        refused = False
+        try:
+            user_home(launch.argv, launch.env, home / "work")
+        except ValueError as exc:
+            refused = "agents/index.md names the provider qwen-oauth" in str(exc)
+    assert refused == searched
 
 
 def test_the_command_line_keeps_the_home_of_claude_code(home: Path) -> None:

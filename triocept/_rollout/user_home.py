@@ -172,9 +172,24 @@ def _gemini_home() -> Path:
 def _qwen_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file of a sub-agent that calls Qwen's own service, whose URL qwen-code does not let anyone change."""
     for folder in Path(environment.get("QWEN_HOME") or Path.home() / ".qwen"), project / ".qwen":
-        for file in (*folder.glob("agents/**/*.md"), *folder.glob("extensions/*/agents/**/*.md")):
+        extensions = (_extension(each, project) for each in folder.glob("extensions/*"))
+        for file in (file for each in (folder, *extensions) for file in each.glob("agents/**/*.md")):
             if "qwen-oauth:" in _text(file):
                 yield file, "names the provider qwen-oauth, which is another provider than the rollout"
+
+
+class _Installed(msgspec.Struct):
+    type: str
+    source: str
+
+
+def _extension(folder: Path, project: Path) -> Path:
+    """Return the directory with the files of an extension of qwen-code, which `folder` may only link to."""
+    try:
+        form = msgspec.json.decode(_text(folder / ".qwen-extension-install.json"), type=_Installed)
+    except ValueError:
+        return folder
+    return project / form.source if form.type == "link" else folder
 
 
 def _text(file: Path) -> str:
