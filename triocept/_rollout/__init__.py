@@ -28,8 +28,9 @@ This layer contains the state of rollouts, exchanges and agents. The layer uses 
 * `services`, `service_calls`, `tools`: the services that a rollout offers its agent besides the model. `embedding`,
   `moderation`, `functions`: call the program's own functions for these services, or compute the answers.
 * `gate`: answers the questions of the agent's own hooks with decisions, and detects tools that ran without a decision.
-  `hooks`: the JSON formats of these hooks. `decision`: decisions about tool calls, and policies. `questions`: tool
-  calls that wait until a person decides about them on the web page.
+  `hooks`: the JSON formats of these hooks. `hook_checks`: refuses to start an agent whose hooks are disabled.
+  `decision`: decisions about tool calls, and policies. `questions`: tool calls that wait until a person decides about
+  them on the web page.
 * `agent`: a running agent, its process and its calls. `environment`: the variables that make an agent call a rollout.
   `user_home`: the check of the user's own configuration of an agent.
 

@@ -20,6 +20,7 @@ from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import RolloutClosed
 from .exchange import Exchange
+from .hook_checks import check_hook
 from .options import AgentOptions
 from .user_home import user_home
 
@@ -127,7 +128,7 @@ class Agent:
 
 
 def check_agent_options(
-    function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
+    core: RolloutState, function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
 ) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
     """Check the options of an agent, and return its command and options.
 
@@ -152,6 +153,8 @@ def check_agent_options(
         options.get("input"),
     )
     check_bool("keep_home", options.get("keep_home", False))
+    if core.gate.hook is not None:
+        check_hook(core.gate.hook, argv, env or {}, options.get("cwd"))
     if options.get("keep_home"):
         argv, own = user_home(argv, env, options.get("cwd"))
         options = {**options, "env": own}
@@ -168,6 +171,8 @@ async def open_agent(
     cwd = os.path.abspath(options.get("cwd") or os.curdir)  # noqa: ASYNC240 - no I/O
     # A shell sets PWD, too. opencode uses this variable in place of its real working directory.
     here = core.public.environ() | {"PWD": os.fspath(cwd)}
+    if core.gate.hook is not None:
+        here |= core.gate.hook.variables
     environment = agent_environment(os.environ, here, options.get("env"))
     start = AgentStart(
         rollout=core.id,

@@ -75,6 +75,13 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     unknown."""
     unasked: frozenset[str] = frozenset()
     """Names of the tools for which the agent runs no hook."""
+    variables: Mapping[str, str] = {}
+    """Environment variables that can disable the hook, each with a value that leaves the hook enabled."""
+    options: Mapping[str, int] = {}
+    """Command-line options that can disable the hook, each with the number of times that the agent's launch sets it."""
+    settings: Mapping[str, Mapping[str, Json]] = {}
+    """Settings that can disable the hook, by the file in the working directory that contains them. For each setting:
+    its value if the hook is enabled; `{}` stands for any object."""
 
     def question(self, document: Json) -> Question:
         try:
@@ -238,6 +245,11 @@ CLAUDE_CODE = Hook(
     read=_read_event,
     render=_render_claude,
     own_errors="<tool_use_error>|The user doesn't want to ",
+    variables={"CLAUDE_CODE_SIMPLE": "0", "CLAUDE_CODE_SAFE_MODE": "0"},
+    options={"--bare": 0, "--safe-mode": 0, "--settings": 1},  # the last --settings replaces the others
+    settings={
+        "/etc/claude-code/managed-settings.json": {"disableAllHooks": False, "allowManagedHooksOnly": False}
+    },
 )
 CODEX = Hook(
     agent="Codex",
@@ -248,8 +260,21 @@ CODEX = Hook(
     own_errors=r"unsupported call: |failed to parse function arguments: |aborted\Z",
     unasked=frozenset({"write_stdin"}),
 )
-OPENCODE = Hook(agent="opencode", read=_read_neutral, render=_render_neutral)
-GEMINI_CLI = Hook(agent="gemini-cli", read=_read_event, render=_render_gemini, ids=False)
+OPENCODE = Hook(
+    agent="opencode",
+    read=_read_neutral,
+    render=_render_neutral,
+    variables={"OPENCODE_PURE": "0"},
+    options={"--pure": 0},
+)
+GEMINI_CLI = Hook(
+    agent="gemini-cli",
+    read=_read_event,
+    render=_render_gemini,
+    ids=False,
+    variables={"GEMINI_RESTRICTED_MODE": "false"},
+    settings={".gemini/settings.json": {"hooksConfig.enabled": True, "hooks": {}}},
+)
 QWEN_CODE = Hook(
     agent="qwen-code",
     read=partial(_read_event, identity="tool_call_id"),
@@ -258,6 +283,8 @@ QWEN_CODE = Hook(
     modifies=lambda call, arguments: False,
     own_errors=r'Tool "[^"]*" not found|params[/ ]',
     replaces=False,
+    variables={"QWEN_CODE_SIMPLE": "0", "QWEN_CODE_SAFE_MODE": "0"},
+    options={"--bare": 0, "--safe-mode": 0},
 )
 COPILOT = Hook(agent="Copilot", read=_read_copilot, render=_render_copilot, ids=False)
 HOOKS: Mapping[str, Hook] = {

@@ -385,7 +385,8 @@ class Rollout(Given):
 
         Raises:
             AgentFailed: the agent cannot be started. The error's text gives the reason and the remedy.
-            TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; no process was started.
+            TypeError, ValueError: `argv`, `env`, `input` or an option is invalid, or something disables the hook with
+                which the agent asks the rollout's gate; no process was started.
             RolloutClosed: the rollout has ended.
             trio.ClosedResourceError: the endpoint has ended. This can happen in a pool, where a rollout may outlive its
                 endpoint.
@@ -394,7 +395,9 @@ class Rollout(Given):
         SIGKILL after `terminate_grace` seconds. If this program itself is killed, its agents end within 2 s.
         """
         try:
-            opened = open_agent(self._core, *check_agent_options("run_agent", check_argv(argv), options))
+            opened = open_agent(
+                self._core, *check_agent_options(self._core, "run_agent", check_argv(argv), options)
+            )
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
         try:
@@ -427,7 +430,9 @@ class Rollout(Given):
         block, `agent.result` is available.
         """
         try:
-            return open_agent(self._core, *check_agent_options("open_agent", check_argv(argv), options))
+            return open_agent(
+                self._core, *check_agent_options(self._core, "open_agent", check_argv(argv), options)
+            )
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
 

@@ -13,6 +13,7 @@ import shlex
 import sys
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from .._rollout.hooks import HOOKS
@@ -76,9 +77,13 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
         "onFailure": "block",
     }
     hooks = {event: [{"matcher": "*", "hooks": [hook]}] for event in events}
+    enabled = {
+        "disableAllHooks": False,
+        "env": HOOKS["claude_code"].variables,
+    }  # for the project's settings, too
     return (
         "--settings",
-        str(write_json(made(directory) / "gate.json", {"disableAllHooks": False, "hooks": hooks})),
+        str(write_json(made(directory) / "gate.json", {**enabled, "hooks": hooks})),
     )
 
 
@@ -113,7 +118,8 @@ def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cl
     if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)
-    hook = {"type": "command", "name": "triocept", "command": command, "timeout": SECONDS * 1000}
+    name = f"triocept-{token_hex(8)}"  # no settings can disable a hook whose name is unknown
+    hook = {"type": "command", "name": name, "command": command, "timeout": SECONDS * 1000}
     enabled = {"disableAllHooks": False} if agent == "qwen_code" else {"hooksConfig": {"enabled": True}}
     return {**enabled, "hooks": {event: [{"matcher": "*", "hooks": [hook]}] for event in events}}
 

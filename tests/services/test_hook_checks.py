@@ -1,0 +1,134 @@
+"""What would disable the hook of an agent with a gate is overridden, or refused before the agent starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from triocept import agents, serve_endpoint
+from triocept._rollout.hook_checks import check_hook
+from triocept._rollout.hooks import CLAUDE_CODE, HOOKS
+from triocept.handlers import Decision
+
+GATE: Any = {"*": Decision.approve()}
+SETTINGS = ".gemini/settings.json"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program that prints its environment."""
+    file = tmp_path / "program"
+    file.write_text("#!/bin/sh\nenv\n")
+    file.chmod(0o755)
+    return file
+
+
+async def run(name: str, program: Path, gate: Any, *words: str, **options: Any) -> Sequence[str]:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(gate=gate) as rollout:
+        launch = agents.agent(name)(rollout, program.parent / "fresh", "a task", executable=str(program))
+        env = {**launch.env, **options.pop("env", {})}
+        result = await rollout.run_agent(
+            [*launch.argv, *words], env=env, cwd=options.pop("cwd", program.parent), **options
+        )
+    return result.stdout_text.splitlines()
+
+
+@pytest.mark.parametrize("name", HOOKS)
+async def test_variables_that_disable_hooks_are_overridden_if_there_is_a_gate(
+    name: str, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = HOOKS[name].variables
+    for variable in own:
+        monkeypatch.setenv(variable, "1")
+    lines = await run(name, program, GATE)
+    assert {f"{variable}={value}" for variable, value in own.items()} <= set(lines)
+    lines = await run(name, program, None)
+    assert {f"{variable}=1" for variable in own} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [(name, variable) for name, hook in HOOKS.items() for variable in hook.variables]
+)
+async def test_a_variable_in_env_that_disables_hooks_is_refused(
+    name: str, variable: str, program: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"^env sets {variable}, which disables hooks, so .* Remove it"):
+        await run(name, program, GATE, env={variable: "1"})
+    assert f"{variable}=1" in await run(name, program, None, env={variable: "1"})
+    for off in "", HOOKS[name].variables[variable]:
+        assert f"{variable}={off}" in await run(name, program, GATE, env={variable: off})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name, hook in HOOKS.items() for option in hook.options]
+)
+async def test_an_option_that_disables_hooks_is_refused(name: str, option: str, program: Path) -> None:
+    for word in option, f"{option}=x":
+        with pytest.raises(ValueError, match=f"^argv contains {option}, which disables hooks, so "):
+            await run(name, program, GATE, word)
+        assert await run(name, program, None, word)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"hooksConfig": {"enabled": false}}', "sets hooksConfig.enabled, which disables hooks"),
+        ('{"hooksConfig": {"enabled": "${NO:-}"}}', "sets hooksConfig.enabled, which"),
+        ('{"hooksConfig": null, "hooks": []}', "sets hooksConfig.enabled, hooks, which"),
+        ('{"hooks\\u0043onfig": {/* "*/"enabled": 0 // "\n}}', "sets hooksConfig.enabled, which"),
+        ("[]", None),
+        ("{", "cannot be checked: Input data was truncated. It could disable hooks"),
+        ("[" * 100_000, "cannot be checked: "),
+    ],
+)
+@pytest.mark.parametrize("keep_home", [False, True])
+async def test_a_file_of_the_project_that_disables_the_hooks_of_gemini_cli_is_refused(
+    text: str, problem: str, keep_home: bool, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(program.parent / "home"))
+    file = program.parent / "work" / SETTINGS
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    options = {"cwd": program.parent / "work", "keep_home": keep_home}
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        await run("gemini_cli", program, GATE, **options)
+    assert str(caught.value).startswith(f"{file} {problem or 'sets hooksConfig.enabled, hooks, which'}")
+    assert await run("gemini_cli", program, None, **options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"hooksConfig": {"enabled": true, "disabled": ["lint"]}, "hooks": {"BeforeTool": []}}', "{} // none"],
+)
+async def test_other_settings_of_the_project_are_no_problem(text: str, program: Path) -> None:
+    file = program.parent / SETTINGS
+    file.parent.mkdir()
+    file.write_text(text)
+    assert await run("gemini_cli", program, GATE)
+    file.unlink()
+    file.mkdir()  # gemini-cli cannot read it
+    assert await run("gemini_cli", program, GATE)
+
+
+async def test_settings_of_the_administrator_that_disable_hooks_are_refused(tmp_path: Path) -> None:
+    (settings,) = CLAUDE_CODE.settings.values()
+    file = tmp_path / "managed.json"
+    hook = replace(CLAUDE_CODE, settings={str(file): settings})
+    file.write_text('{"allowManagedHooksOnly": true, "disableAllHooks": true}')
+    with pytest.raises(ValueError, match="sets disableAllHooks, allowManagedHooksOnly, which disables hooks"):
+        check_hook(hook, ["claude"], {}, None)
+    file.write_text('{"disableAllHooks": false}')
+    check_hook(hook, ["claude", "--settings", "gate.json"], {}, None)
+
+
+async def test_the_name_of_the_hook_of_gemini_cli_is_unknown_to_settings(tmp_path: Path) -> None:
+    names: list[str] = []
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(gate=GATE) as rollout:
+        for place in "a", "b":
+            agents.gemini_cli(rollout, tmp_path / place, "a task")
+            text = (tmp_path / place / ".gemini" / "settings.json").read_text()
+            names.append(text.partition('"name": "')[2].partition('"')[0])
+    assert len(set(names)) == 2
+    assert all(name.startswith("triocept-") for name in names)

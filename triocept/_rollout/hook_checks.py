@@ -1,0 +1,74 @@
+"""Check, before an agent with a gate starts, that nothing disables the hook with which the agent asks the gate.
+
+The launch of an agent overrides most settings that disable hooks, and `open_agent` overrides the variables in
+`Hook.variables`. This module refuses the rest: variables in `env=`, command-line options, and settings that have
+priority over the launch. Each agent was started with each of them (in the versions that the package `agents` lists).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from .._canonical.content import Json
+from .hooks import Hook
+
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+
+
+def check_hook(
+    hook: Hook,
+    argv: Sequence[str | os.PathLike[str]],
+    env: Mapping[str, str | None],
+    cwd: str | os.PathLike[str] | None,
+) -> None:
+    """Raise ValueError if the agent, started with these arguments, would not run `hook`."""
+    for problem in _problems(hook, argv, env, Path(cwd or os.curdir).absolute()):
+        raise ValueError(
+            f"{problem}, so {hook.agent} would run tools without a decision of the rollout's gate. Remove it, or open "
+            "the rollout without gate= and approve()"
+        )
+
+
+def _problems(
+    hook: Hook, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str | None], project: Path
+) -> Iterator[str]:
+    words = [os.fspath(word).partition("=")[0] for word in argv]
+    for option, times in hook.options.items():
+        if words.count(option) > times:
+            yield f"argv contains {option}, which disables hooks"
+    for name, value in hook.variables.items():
+        if env.get(name) not in (None, "", value):
+            yield f"env sets {name}, which disables hooks"
+    for place, wanted in hook.settings.items():
+        file = project / place
+        if not file.is_file():
+            continue
+        try:
+            settings = _decoded(file)
+        except (OSError, ValueError, RecursionError) as exc:
+            yield f"{file} cannot be checked: {exc}. It could disable hooks"
+            continue
+        if names := [name for name, value in wanted.items() if not _enables(settings, name, value)]:
+            yield f"{file} sets {', '.join(names)}, which disables hooks"
+
+
+def _decoded(file: Path) -> Json:
+    """Return the JSON document in a file that may contain comments."""
+    text = file.read_text(errors="replace")
+    document: Json = msgspec.json.decode(_COMMENT.sub(lambda match: match[1] or " ", text))
+    return document
+
+
+def _enables(settings: Json, name: str, value: Json) -> bool:
+    """Return True if the setting with this dotted name is missing, or has this value."""
+    for key in name.split("."):
+        if isinstance(settings, dict):
+            if key not in settings:
+                return True
+            settings = settings[key]
+    return isinstance(settings, dict) if value == {} else settings is value
