@@ -1,14 +1,20 @@
-"""`python -m bench [--quick] [--only TEXT] [--servers NAMES]`."""
+"""`python -m bench [--quick] [--rounds N] [--only TEXT ...] [--servers NAMES]`.
+
+`python -m bench --rounds 11 --servers triocept,vf_legacy` measures eleven interleaved pairs of each row.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+from msgspec import to_builtins
 from rich.console import Console
 
 from .processes import (
@@ -20,6 +26,7 @@ from .processes import (
     raise_file_limit,
 )
 from .report import Report
+from .results import add
 from .scenarios import SCENARIOS, Effort, Scenario
 from .servers import names
 from .targets import OURS
@@ -88,7 +95,12 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m bench", description="Side by side with others, in one run."
     )
     parser.add_argument("--quick", action="store_true", help="short loads: ends within two minutes")
-    parser.add_argument("--only", default="", metavar="TEXT", help="scenarios with this in their names")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="so many rounds of every scenario, without a limit of time"
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="scenarios with this in their names; can be repeated"
+    )
     parser.add_argument("--servers", default=",".join(names()), metavar="NAMES", help="default: %(default)s")
     return parser.parse_args()
 
@@ -98,16 +110,20 @@ def main() -> None:
     arguments = parse_arguments()
     console = Console() if sys.stdout.isatty() else Console(width=130)
     raise_file_limit()
-    scenarios = [scenario for scenario in SCENARIOS if arguments.only in scenario.name]
+    only = arguments.only or [""]
+    scenarios = [scenario for scenario in SCENARIOS if any(text in scenario.name for text in only)]
+    effort = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        effort = replace(effort, rounds=arguments.rounds, long_rounds=arguments.rounds, limit=math.inf)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "servers.log"
-        report = Run(QUICK if arguments.quick else FULL, console, log).measure(
-            scenarios, arguments.servers.split(",")
-        )
+        report = Run(effort, console, log).measure(scenarios, arguments.servers.split(","))
         if said := log.read_text(encoding="utf-8", errors="replace").strip():
             console.print("the servers said, last:\n" + said[-2000:], markup=False, highlight=False)
     report.show(console)
     console.print(f"written: {report.write()}")
+    if not arguments.quick:
+        console.print(f"for the documentation (bench.page): {add('bench', to_builtins(report.ratios()))}")
 
 
 if __name__ == "__main__":

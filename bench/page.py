@@ -15,7 +15,15 @@ from typing import Any, TypeAlias
 
 from .ratios import Ratio
 from .results import RUNS
-from .targets import AGENT_TARGETS, AGENT_TITLES, LEGACY, PEER_TITLES
+from .targets import (
+    AGENT_TARGETS,
+    AGENT_TITLES,
+    FIGURE_TITLES,
+    LEGACY,
+    PEER_TITLES,
+    SERVER_TITLES,
+    TARGETS,
+)
 
 Figures: TypeAlias = Mapping[str, Any]
 
@@ -54,7 +62,33 @@ def _million(figures: Figures) -> str:
     return _table(("", "CPU time of a call, in ms", "CPU hours of a million calls"), rows)
 
 
-TABLES: dict[str, Callable[[Figures], str]] = {"ratios": _agents, "million": _million}
+def _servers(figures: Figures) -> str:
+    peers = [name for name in SERVER_TITLES if any(name in row for row in figures.values())]
+    rows = [
+        (title, *(str(Ratio(**figures[name][peer])) if peer in figures[name] else "" for peer in peers))
+        for name, title in FIGURE_TITLES.items()
+        if name in figures
+    ]
+    return _table(("", *(f"to {SERVER_TITLES[name]}" for name in peers)), rows)
+
+
+def _targets(figures: Figures) -> str:
+    rows = []
+    for target in TARGETS:
+        if target.peer and target.peer in figures.get(target.figure, {}):
+            ratio = Ratio(**figures[target.figure][target.peer])
+            goal = f"{'≥' if target.more_is_better else '≤'} {target.target:g}"
+            what = f"{FIGURE_TITLES[target.figure]}, to {SERVER_TITLES[target.peer]}"
+            rows.append((what, goal, str(ratio), "met" if target.reached(ratio) else "missed"))
+    return _table(("what", "target", "measured", ""), rows)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "ratios": _agents,
+    "million": _million,
+    "servers": _servers,
+    "targets": _targets,
+}
 """How each kind of table is made."""
 
 

@@ -9,6 +9,8 @@ from statistics import median
 import msgspec
 
 LEVEL = 0.95
+LEAST_PAIRS = 6
+"""Fewest pairs that have an interval."""
 
 
 class Ratio(msgspec.Struct, frozen=True):

@@ -28,6 +28,14 @@ def save(name: str, figures: Any) -> Path:
     return path
 
 
+def add(name: str, figures: dict[str, dict[str, Any]]) -> Path:
+    """Write the figures of a run, by row and peer; other figures of earlier runs at the same commit are kept."""
+    path = RUNS / f"{name}.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = earlier["figures"] if earlier.get("commit") == commit() else {}
+    return save(name, kept | {row: kept.get(row, {}) | found for row, found in figures.items()})
+
+
 def commit() -> str:
     """Return the commit of this checkout; with `+` if the library has changes that are in no commit."""
     root = Path(__file__).parents[1]

@@ -76,13 +76,18 @@ def answer(server: ServerProcess, effort: Effort, *, connections: int, body: int
         f"p50 ms {which}": 1000 * latencies[len(latencies) // 2],
         f"p99 ms {which}": 1000 * latencies[int(len(latencies) * 0.99)],
         f"cpu us {which}": 1e6 * cpu / seen.total,
+        f"calls/CPU s {which}": seen.total / cpu,
     }
 
 
 def stream(server: ServerProcess, effort: Effort, *, connections: int) -> Figures:
     """Streams of 100 chunks each, as fast as so many connections can."""
     seen, cpu = _load(server, effort, connections=connections, body=4 * KIB, stream=True)
-    return {"chunks/s": seen.events / seen.seconds, "cpu us per chunk": 1e6 * cpu / seen.total_events}
+    return {
+        "chunks/s": seen.events / seen.seconds,
+        "cpu us per chunk": 1e6 * cpu / seen.total_events,
+        "chunks/CPU s": seen.total_events / cpu,
+    }
 
 
 def dialects(server: ServerProcess, effort: Effort) -> Figures:
@@ -100,14 +105,16 @@ def dialects(server: ServerProcess, effort: Effort) -> Figures:
 
 
 def _in_dialect(server: ServerProcess, effort: Effort, dialect: str) -> Figures:
-    whole, _ = _load(server, effort, connections=32, body=4 * KIB, dialect=dialect)
-    streams, _ = _load(server, effort, connections=20, body=4 * KIB, dialect=dialect, stream=True)
+    whole, cpu = _load(server, effort, connections=32, body=4 * KIB, dialect=dialect)
+    streams, streams_cpu = _load(server, effort, connections=20, body=4 * KIB, dialect=dialect, stream=True)
     events_per_stream = (
         streams.total_events / streams.total
     )  # a dialect may have more of them than increments
     return {
         "req/s": whole.responses / whole.seconds,
+        "calls/CPU s": whole.total / cpu,
         "chunks/s": CHUNKS * streams.events / events_per_stream / streams.seconds,
+        "chunks/CPU s": CHUNKS * streams.total_events / events_per_stream / streams_cpu,
     }
 
 
@@ -121,7 +128,7 @@ def memory(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
 def release(server: ServerProcess, effort: Effort, *, waiting: int) -> Figures:
     """How long the last of so many waiting requests waits for its answer, once all are given it."""
     held = hold(server, rollouts=ROLLOUTS, waiting=waiting, body=4 * KIB)
-    return {"release ms": 1000 * held.release}
+    return {"release ms": 1000 * held.release, "release CPU ms": 1000 * held.cpu}
 
 
 def crowd(server: ServerProcess, effort: Effort, *, rollouts: int, waiting: int) -> Figures:
@@ -198,9 +205,10 @@ def up_and_down(server: ServerProcess, effort: Effort) -> Figures:
 def stall(server: ServerProcess, effort: Effort, *, body: int) -> Figures:
     """Huge bodies, one request at a time: how many, and how long the event loop stands still while it reads one."""
     server.tell("watch")
-    seen, _ = _load(server, effort, connections=1, body=body * KIB)
+    seen, cpu = _load(server, effort, connections=1, body=body * KIB)
     return {
         f"req/s c=1 {body // KIB}MB": seen.responses / seen.seconds,
+        f"calls/CPU s c=1 {body // KIB}MB": seen.total / cpu,
         "stall ms": 1000 * server.tell("stall")["stall"],
     }
 
@@ -241,6 +249,8 @@ class Held:
     """Bytes that the server grew by."""
     release: float
     """Seconds from their release to the last answer."""
+    cpu: float
+    """Seconds that the server computed for their answers."""
     answered: int
 
 
@@ -252,9 +262,10 @@ def hold(server: ServerProcess, *, rollouts: int, waiting: int, body: int = 0, a
         load.wait_sent()
         _wait_held(server, waiting)
         grown = server.memory() - before
+        cpu = server.cpu()
         released_at = server.tell("release")["released_at"]
         seen = load.result()
-    return Held(grown, seen.last_at - released_at, seen.responses)
+    return Held(grown, seen.last_at - released_at, server.cpu() - cpu, seen.responses)
 
 
 def _wait_held(server: ServerProcess, count: int) -> None:

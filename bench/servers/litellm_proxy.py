@@ -40,7 +40,7 @@ async def open_server(gate: Gate) -> AsyncIterator[ProgramServer]:
     port, key = unused_port(), f"sk-{secrets.token_hex(16)}"
     parameters = {"api_key": "none", "mock_response": ANSWER}
     with tempfile.TemporaryDirectory() as folder:
-        argv, environ = litellm_proxy(command, "bench", parameters, Path(folder), port=port, key=key)
+        argv, environ = litellm_proxy(command, "*", parameters, Path(folder), port=port, key=key)
         ready = "Application startup complete"
         async with open_program(argv, ready, port=port, key=key, environ=environ) as server:
             yield server

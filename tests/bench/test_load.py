@@ -100,12 +100,12 @@ def test_a_response_that_says_no_or_does_not_say_where_it_ends_is_never_counted(
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
     report = Report()
     for number, (ours, theirs) in enumerate([(10.0, 10.0), (2.0, 1.0), (30.0, 10.0)]):
-        report.add(OURS, number, {"req/s c=1 4KB": ours})
-        report.add("vf_legacy", number, {"req/s c=1 4KB": theirs})
+        report.add(OURS, number, {"calls/CPU s c=1 4KB": ours})
+        report.add("vf_legacy", number, {"calls/CPU s c=1 4KB": theirs})
 
     row = report.rows()[0]
 
-    assert row.name == "req/s c=1 4KB vs vf_legacy"
+    assert row.name == "calls/CPU s c=1 4KB vs vf_legacy"
     assert row.ratio == 2.0
     assert row.met is True
 
