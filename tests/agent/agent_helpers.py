@@ -173,5 +173,5 @@ async def end_program(program: Program, how: str, left: Callable[[], object]) ->
         assert not left()
     else:
         program.kill()
-        with trio.fail_after(3):
+        with trio.fail_after(30):
             await until(lambda: not left())

@@ -39,6 +39,8 @@ death."""
 SEARCH = 3.0
 """Maximum seconds to search for the processes of agents. After the program's death, the watcher searches for all of
 this time: an agent that was just forked has no mark until its exec, which may take long on a busy machine."""
+KILLS = 5
+"""Number of searches with SIGKILL that the watcher makes at least, also if it got no processor time meanwhile."""
 QUIET = 5
 """Number of consecutive searches without a living process after which an agent counts as ended. This holds only while
 the program lives."""
@@ -122,6 +124,15 @@ def read_processes(since: int = 0, births: dict[tuple[str, int], int] | None = N
     except (OSError, ValueError, IndexError):
         return None
     return processes if births else None
+
+
+def read_process(pid: int) -> Processes | None:
+    """Return one process, without a search; None if the process has ended, or if the system has no readable /proc."""
+    processes = Processes()
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        if (process := _look_at(pid)) is not None:
+            processes[pid] = process
+    return processes or None
 
 
 def limit_mark(token: str) -> int | None:
@@ -360,12 +371,13 @@ def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bo
     `last` is True if the watcher exits after this call. The search then continues for `SEARCH` seconds: one of the
     agents of the dead program may be between fork and exec, and so have no mark yet.
     """
-    ending, start, quiet = Ending(agents), time.monotonic(), 0
+    ending, start, quiet, kills = Ending(agents), time.monotonic(), 0, 0
     while quiet < QUIET or (last and listener.is_orphan):
         elapsed = time.monotonic() - start
-        if elapsed > SEARCH:
+        if elapsed > SEARCH and kills >= KILLS:
             return
         signum = signal.SIGTERM if elapsed < TERM_GRACE else signal.SIGKILL
+        kills += signum == signal.SIGKILL
         quiet = 0 if ending.send(signum, read_processes(since)) else quiet + 1
         time.sleep(PAUSE)
         if not listener.closed:

@@ -37,7 +37,17 @@ from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import AgentFailed
 from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
-from .group import MARK, Ending, Processes, ProcessTree, birth, limit_mark, open_handle, read_processes
+from .group import (
+    MARK,
+    Ending,
+    Processes,
+    ProcessTree,
+    birth,
+    limit_mark,
+    open_handle,
+    read_process,
+    read_processes,
+)
 from .output import AgentResult, BinaryWriter, OutputReader, Tee, redact
 from .terminal import Terminal
 from .watcher import Watcher
@@ -56,6 +66,9 @@ OUTPUT_LIMIT = 1024 * 1024
 """Maximum bytes of each output stream that are kept in memory."""
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
+SEARCH_TIMEOUT = 1.0
+"""Additional seconds for the first search, which finds the processes that the agent has started. A search takes some
+milliseconds, but longer on a busy machine, and that time must not shorten the grace period of these processes."""
 LEFTOVER_PATIENCE = 0.2
 """Seconds that the remaining processes of an ended agent get to end by themselves (for example tee in
 `agent > >(tee log)`).
@@ -106,7 +119,7 @@ async def open_process(
         terminate_grace: seconds between SIGTERM and SIGKILL.
 
     Cancellation: the agent is ended, even if it is just being started. Closing: all living processes of the agent are
-    ended. This takes at most `terminate_grace` plus 7 s, usually some milliseconds, even after a cancellation. A second
+    ended. This takes at most `terminate_grace` plus 9 s, usually some milliseconds, even after a cancellation. A second
     Ctrl-C sends SIGKILL immediately.
 
     Raises:
@@ -352,17 +365,22 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Send the signal `signum` to the agent's processes, and wait for at most `seconds` until they have ended.
+        """Send the signal `signum` to the agent's processes, and then wait at most `seconds` until they have ended.
 
         Return True if they have ended, and False if a process still lives.
         """
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
-        with trio.move_on_after(seconds):
+        if signum == signal.SIGTERM and (alone := read_process(self.pid)) is not None:
+            ending.send(signum, alone)  # immediately, because a search can take long on a busy machine
+        sent = False
+        with trio.move_on_after(seconds + SEARCH_TIMEOUT) as limit:
             while True:
                 exited = self._exited.is_set()
                 processes = await self._watcher.processes()
                 self._count(exited, processes, ending.send(signum, processes))
+                if not sent:
+                    sent, limit.deadline = True, trio.current_time() + seconds
                 self._blind = processes is None and self._watcher.sees
                 if self._is_over or (self._blind and self._exited.is_set()):
                     return True
