@@ -28,6 +28,18 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
 os.execv(sys.executable, [sys.executable, "-m", "triocept", *sys.argv[2:]])
 """
 
+PATIENT_STARTER = """
+import signal, sys
+from triocept._cli import main
+from triocept._process.process import open_process
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    signal.signal(signal.Signals[name], signal.SIG_IGN if name in sys.argv[1] else signal.SIG_DFL)
+open_process.__wrapped__.__kwdefaults__["terminate_grace"] = 60
+del sys.argv[1]
+main()
+"""
+"""The same, but the agent gets a minute from SIGTERM to SIGKILL: on a busy machine, five seconds can be too short."""
+
 
 def on_a_terminal(*arguments: str, columns: int, kind: str, output: bool = False, **environment: str) -> str:
     """Return what `triocept` prints on a terminal (`kind` is its TERM) of so many columns: its errors or its output."""

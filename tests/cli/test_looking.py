@@ -158,7 +158,7 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
 
 def test_a_parent_names_its_children_and_a_child_its_parent(tmp_path: Path) -> None:
     async def play() -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with (
                 serve_endpoint(recorder=JSONLRecorder(tmp_path / "t.jsonl")) as endpoint,
                 endpoint.open_rollout(ScriptedModel(["fine"]), id="parent") as rollout,

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
-from cli_helpers import AGENT, on_a_terminal
+from cli_helpers import AGENT, PATIENCE, on_a_terminal
 
 from tests.cli.cli_forks import triocept as forked
 from tests.real_agents.cases import SOURCES
@@ -295,7 +295,7 @@ def test_a_screen_that_is_held_up_holds_up_nobody() -> None:
     command = [sys.executable, "-m", "triocept", "run", *ASK, *(["a"] * 20)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, text=True) as process:
         try:
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
             os.close(reader)
@@ -339,10 +339,10 @@ def test_serve_says_why_it_ended_with_an_error(tmp_path: Path) -> None:
                 [sys.executable, "-c", AGENT, "0", "a", "what now"],
                 env={**os.environ, **variables},
                 capture_output=True,
-                timeout=30,
+                timeout=PATIENCE,
                 check=False,
             )
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 1
@@ -857,13 +857,13 @@ def test_plain_http_behind_an_https_url_is_said() -> None:
 
         def answer() -> None:
             with server.accept()[0] as connection:
-                connection.recv(1000)
+                connection.recv(100_000)  # all: to close with some unread would reset the connection
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         answering = threads.submit(answer)
         url = f"https://127.0.0.1:{server.getsockname()[1]}/v1"
         done = triocept("run", "--upstream", url, *ASK, "hi")
-        answering.result(timeout=30)
+        answering.result(timeout=PATIENCE)
     assert (
         "the TLS handshake failed (WRONG_VERSION_NUMBER); if the server uses plain HTTP, write http://"
         in done.stderr

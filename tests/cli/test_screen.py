@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_helpers import AGENT, PATIENCE, STARTER, on_a_terminal
+from cli_helpers import AGENT, PATIENCE, PATIENT_STARTER, STARTER, on_a_terminal
 
 from triocept._util.terminal import Screen
 
@@ -140,8 +140,8 @@ def test_a_signal_ends_a_command_with_what_was_recorded(command: str, tmp_path: 
 
 def test_an_agent_that_takes_its_time_to_end_is_said_with_the_way_to_kill_it() -> None:
     ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    agent = f"{ignore}; print('on', flush=True); time.sleep(60)"
-    words = [sys.executable, "-c", STARTER, "", "run", "--", sys.executable, "-c", agent]
+    agent = f"{ignore}; print('on', flush=True); time.sleep(600)"
+    words = [sys.executable, "-c", PATIENT_STARTER, "", "run", "--", sys.executable, "-c", agent]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "on\n"

@@ -106,7 +106,7 @@ class Served:
     def wait_for(self, words: str) -> str:
         """The line of its screen that has these words."""
         while True:
-            line = self._lines.get(timeout=30)
+            line = self._lines.get(timeout=60)
             if words in line:
                 return line
 

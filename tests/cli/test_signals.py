@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from cli_helpers import PATIENCE, STARTER
+from cli_helpers import PATIENCE, PATIENT_STARTER, STARTER
 
 from triocept import read_traces
 
@@ -39,11 +39,14 @@ def end(*_):
     print("last:", ask("last words"), flush=True)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
 ask("begin")
 subprocess.Popen(["setsid", "sleep", sys.argv[1]])
 print("at work", os.environ["OPENAI_BASE_URL"], flush=True)
 while True:
-    signal.pause()
+    os.read(reader, 1)  # unlike `signal.pause`, which sleeps on if the signal came right before it
 """
 
 STUBBORN = AGENT.replace('print("last:", ask("last words"), flush=True)', 'print("no", flush=True); return')
@@ -51,9 +54,13 @@ STUBBORN = AGENT.replace('print("last:", ask("last words"), flush=True)', 'print
 
 @contextmanager
 def started(
-    *arguments: str | Path, ignored: str = "", tmp: Path | None = None, **options: Any
+    *arguments: str | Path,
+    ignored: str = "",
+    tmp: Path | None = None,
+    starter: str = STARTER,
+    **options: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", STARTER, ignored, *map(str, arguments)]
+    command = [sys.executable, "-c", starter, ignored, *map(str, arguments)]
     env = {**os.environ, **({"TMPDIR": str(tmp)} if tmp is not None else {})}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options
@@ -109,7 +116,7 @@ def test_run_ends_its_agent_first_and_then_in_order(name: str, tmp_path: Path) -
     signum, tag, record, tmp = signal.Signals[name], seconds(), tmp_path / "t.jsonl", tmp_path / "tmp"
     tmp.mkdir()
     command = ("run", "--record", record, "--", sys.executable, "-c", AGENT, tag)
-    with started(*command, tmp=tmp) as process:
+    with started(*command, tmp=tmp, starter=PATIENT_STARTER) as process:
         url = line(process, "at work")
         endpoint = endpoint_at(url)
         assert endpoint is not None
@@ -175,14 +182,14 @@ def test_a_second_signal_ends_a_stubborn_agent_at_once(name: str, tmp_path: Path
     signum, tag, record, tmp = signal.Signals[name], seconds(), tmp_path / "t.jsonl", tmp_path / "tmp"
     tmp.mkdir()
     command = ("run", "--record", record, "--", sys.executable, "-c", STUBBORN, tag)
-    with started(*command, tmp=tmp) as process:
+    with started(*command, tmp=tmp, starter=PATIENT_STARTER) as process:
         line(process, "at work")
         process.send_signal(signum)
-        line(process, "no")  # from here on it has five seconds
+        line(process, "no")  # from here on it has a minute
         start = time.monotonic()
         process.send_signal(signum)
         process.communicate(timeout=PATIENCE)
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 30
     assert process.returncode == -signum
     assert running(tag) == []
     assert list(tmp.iterdir()) == []
@@ -238,18 +245,24 @@ def test_a_third_signal_ends_a_program_whose_script_blocks(name: str, tmp_path: 
     signum = signal.Signals[name]
     script = tmp_path / "replies.py"
     script.write_text(
-        "import time\n"
+        "import os, signal, time\n"
         "def wait(request):\n"
+        f"    receive = signal.getsignal({int(signum)})\n"
+        "    def tell(*arguments):\n"
+        "        receive(*arguments)\n"
+        "        os.write(1, b'received\\n')\n"
+        f"    signal.signal({int(signum)}, tell)\n"
         "    print('at work', flush=True)\n"
         "    time.sleep(600)\n"
         "replies = ['one', wait]\n"
     )
-    with started("run", "--script", script, "--", sys.executable, "-c", AGENT, seconds()) as process:
+    command = ("run", "--script", script, "--", sys.executable, "-c", AGENT, seconds())
+    with started(*command, starter=PATIENT_STARTER) as process:
         line(process, "at work")  # the agent's: it has its first answer, and now its end asks for the next
         process.send_signal(signum)
         line(process, "at work")  # the script's, from which nothing comes back
         process.send_signal(signum)
-        time.sleep(0.5)  # two signals at once are one
+        line(process, "received")  # two signals at once would be one
         process.send_signal(signum)
         process.communicate(timeout=PATIENCE)
     assert process.returncode == -signum
