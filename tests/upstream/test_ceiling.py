@@ -138,7 +138,7 @@ async def test_a_window_that_the_prompt_fills_is_told_to_the_agent() -> None:
 
 @pytest.mark.parametrize("dialect", ALL)
 async def test_a_ceiling_that_is_said_holds_for_every_call(dialect: str) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(answers(dialect), dialect, max_output_tokens=1000) as stage:
             await stage.ask(dialect, **ASKS[dialect])
             await stage.ask(
@@ -163,7 +163,7 @@ def test_thinking_stays_under_the_ceiling() -> None:
 
 
 async def test_a_provider_that_refuses_every_number_is_not_asked_for_ever() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(refusing(CHAT, "max_tokens is [1, 5]", most=1), CHAT) as stage:
             assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 400
     assert len(stage.provider.asked) == 2
@@ -196,7 +196,7 @@ async def test_a_provider_that_refuses_each_number_that_it_named_is_asked_three_
         document = {"error": {"message": f"max_tokens is [1, {most}]", "code": 400}}
         await stream.send_all(whole(json.dumps(document).encode(), 400))
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(refuse, CHAT) as stage:
             assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 400
     numbers = [asked_output(asked.document, DIALECTS[CHAT].caps) for asked in stage.provider.asked]

@@ -67,7 +67,7 @@ class Pair:
             else:
                 await answer(exchange)
 
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as back:
                 base = back.base_url(self.provider)
                 async with open_upstream(base, dialect=self.provider, api_key=back.api_key) as upstream:

@@ -33,8 +33,8 @@ async def test_comments_and_pings_are_silence(dialect: str, begun: bool) -> None
             await stream.send_all(chunk(NOISE[dialect]))
             await trio.sleep(0.01)
 
-    with trio.fail_after(5):
-        async with staged(answer, dialect, read_timeout=0.4) as stage:
+    with trio.fail_after(30):
+        async with staged(answer, dialect, read_timeout=1.5 if begun else 0.4) as stage:
             _, complete = await ask_roughly(stage, dialect)
             assert complete is not (begun or dialect == RESPONSES)  # whose no-op begins an answer
     error = stage.rollout.trace[0].error
@@ -49,7 +49,7 @@ async def test_an_endpoint_loses_patience_where_its_upstream_has_no_time_of_its_
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(answer, CHAT, limits=EndpointLimits(**limits)) as stage:
             assert (await stage.ask(CHAT, stream=stream)).status_code == 504
 
@@ -60,7 +60,7 @@ async def test_an_upstreams_own_times_win_over_its_endpoints() -> None:
         await answers(CHAT)(asked, stream)
 
     limits = EndpointLimits(upstream_seconds=0.1, upstream_idle_seconds=0.1)
-    async with staged(answer, CHAT, limits=limits, read_timeout=5, total_timeout=5) as stage:
+    async with staged(answer, CHAT, limits=limits, read_timeout=50, total_timeout=50) as stage:
         assert (await stage.ask(CHAT)).status_code == 200
 
 
@@ -71,10 +71,10 @@ async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
         await stream.send_all(head())
         for piece in pieces:
             await stream.send_all(chunk(piece))
-            await trio.sleep(0.2)
+            await trio.sleep(0.5)
         await stream.send_all(END)
 
-    async with staged(answer, CHAT, read_timeout=1) as stage:
+    async with staged(answer, CHAT, read_timeout=2.5) as stage:
         answered = await stage.ask(CHAT, stream=True)
     assert answered.content == b"".join(pieces)
 
@@ -93,10 +93,10 @@ async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider(dialect: s
             await stream.send_all(chunk(text))
         await stream.send_all(b"".join(map(chunk, renderer_pieces[-2:])) + END)
 
-    async with staged(answer, CHAT, read_timeout=1) as stage:
+    async with staged(answer, CHAT, read_timeout=3) as stage:
         size = 0
         async with stage.asking(dialect, stream=True) as answered:
-            await trio.sleep(2.5)
+            await trio.sleep(5)
             async for piece in answered.aiter_raw():
                 size += len(piece)
     assert size > 18_000_000
@@ -118,8 +118,8 @@ async def test_a_stream_that_ran_out_of_time_is_settled_and_no_other_upstream_is
             others.append(exchange)
 
     upstreams: list[Any] = []
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, handler=handler, read_timeout=0.4) as stage:
+    with trio.fail_after(30):
+        async with staged(answer, CHAT, handler=handler, read_timeout=1.5) as stage:
             upstreams.append(stage.upstream)
             data, complete = await ask_roughly(stage, CHAT)
     assert b"Hel" in data
@@ -137,7 +137,7 @@ async def test_a_try_without_a_head_is_tried_again() -> None:
             await trio.sleep_forever()
         await answers(CHAT)(asked, stream)
 
-    async with staged(answer, CHAT, read_timeout=0.5, retries=1) as stage:
+    async with staged(answer, CHAT, read_timeout=2, retries=1) as stage:
         assert (await stage.ask(CHAT)).status_code == 200
     assert len(stage.provider.asked) == 2
 

@@ -92,7 +92,7 @@ async def test_the_agents_document_goes_up_as_it_came(dialect: str) -> None:
 
 async def test_what_is_overridden_is_changed_and_nothing_else() -> None:
     options: dict[str, Any] = {"model": "real", "extra_body": {"seed": 7, "metadata": {"b": 2}, "user": None}}
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(answers(CHAT), CHAT, **options) as stage:
             await stage.ask(CHAT, metadata={"a": "1"}, user="me", top_a=0.5)
     assert stage.provider.asked[0].document == {
@@ -101,7 +101,7 @@ async def test_what_is_overridden_is_changed_and_nothing_else() -> None:
 
 
 async def test_overridden_sampling_leaves_no_second_name_of_the_same_thing() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(
             answers(CHAT), CHAT, sampling=Sampling(max_output_tokens=5, temperature=0)
         ) as stage:
@@ -272,7 +272,7 @@ async def test_a_whole_answer_that_is_late_is_recorded_under_the_id_that_its_age
         await silent.wait()
         await stream.send_all(whole(body))
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(answer, dialect) as stage:
             data = b""
             async with stage.asking(dialect) as answered:

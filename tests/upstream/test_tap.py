@@ -115,8 +115,8 @@ async def test_silence_in_the_body_is_a_504(tapped: list[bytes]) -> None:
         await stream.send_all(head() + chunk(STREAM[:300]))
         await trio.sleep_forever()
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, read_timeout=0.4) as stage:
+    with trio.fail_after(30):
+        async with staged(answer, CHAT, read_timeout=1.5) as stage:
             _, complete = await ask_roughly(stage, CHAT)
     assert tapped
     assert not complete

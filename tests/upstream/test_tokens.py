@@ -438,7 +438,7 @@ async def test_an_answer_that_the_program_passes_on_itself_has_its_tokens_and_sa
                         event = PartDelta(event.index, change(event.text))
                     await stream_.send(event)
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
             stage.upstream.policy_version = "step-12"
             assert (await stage.ask(agent, stream=stream)).status_code == 200
@@ -483,7 +483,7 @@ async def test_what_the_program_asked_for_an_exchange_before_an_upstream_answere
         await stage.upstream.fetch(exchange.request, exchange=exchange)
         await exchange.forward(plain)
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with (
             serve_provider(answers(CHAT)) as other,
             open_upstream(base_of(other.url, CHAT), dialect=CHAT) as plain,
