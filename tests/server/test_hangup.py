@@ -98,7 +98,8 @@ async def check_end(held: Held, rollout: Rollout, policy: str, name: str, *, str
         error = rollout.trace[0].error
         assert error.type == "ExchangeAbandoned"
         return
-    await trio.testing.wait_all_tasks_blocked(0.01)
+    while rollout._core.calls.connections:  # until the server has noticed it
+        await trio.testing.wait_all_tasks_blocked(0.005)
     held.go.set()
     await turns(rollout, 1)
     assert [turn.outcome for turn in rollout.trace] == ["answered"]

@@ -162,7 +162,7 @@ async def test_idle_connections_of_a_rollout_that_has_ended_give_way() -> None:
 
 
 async def test_idle_connections_of_a_rollout_that_has_ended_are_closed_after_keyless_seconds() -> None:
-    limits = EndpointLimits(keyless_seconds=0.3)
+    limits = EndpointLimits(keyless_seconds=1)
     async with serve_endpoint(limits=limits) as endpoint:
         async with trio.open_nursery() as nursery, endpoint.open_rollout(echo) as b:
             await leave_idle(b, endpoint.port, 1, nursery)
@@ -176,14 +176,14 @@ async def test_idle_connections_of_a_rollout_that_has_ended_are_closed_after_key
 
 
 async def test_a_connection_that_shows_another_key_stays_with_that() -> None:
-    limits = EndpointLimits(keyless_seconds=0.3)
+    limits = EndpointLimits(keyless_seconds=1)
     async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as b:
         async with connected(endpoint.port) as stream:
             async with endpoint.open_rollout(echo) as a:
                 for rollout in (a, b):
                     await stream.send_all(raw_request(rollout, body(1)))
                     await read_answer(stream)
-            await trio.sleep(1)
+            await trio.sleep(1.5)
             await stream.send_all(raw_request(b, body(1)))
             assert (await read_answer(stream)).startswith(b"HTTP/1.1 200")
 

@@ -63,7 +63,7 @@ async def read(stream: trio.SocketStream) -> tuple[bytes, str]:
 @asynccontextmanager
 async def asked(handler: Handler, **options: Any) -> AsyncIterator[tuple[trio.SocketStream, Rollout]]:
     """A connection on which a call was made."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with serve_endpoint(**options) as endpoint, endpoint.open_rollout(handler) as rollout:
             async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
                 await post(stream, rollout)
@@ -119,13 +119,13 @@ async def test_a_whole_one_is_framed_and_its_connection_goes_on() -> None:
 
 @pytest.mark.usefixtures("every_way")
 async def test_pieces_come_one_by_one_with_their_pauses() -> None:
-    async with asked(raw(200, JSON, [b"a", 0.1, b"b", 0.1])) as (stream, _):
+    async with asked(raw(200, JSON, [b"a", 0.5, b"b", 0.5])) as (stream, _):
         data, times = b"", []
         while b"0\r\n\r\n" not in data:
             data += await stream.receive_some()
             times.append(trio.current_time())
     assert b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n" in data
-    assert times[-1] - times[0] > 0.15
+    assert times[-1] - times[0] > 0.6
 
 
 @pytest.mark.usefixtures("every_way")
@@ -158,7 +158,7 @@ async def test_a_stall_delays_no_end() -> None:
 
     async with trio.open_nursery() as nursery:  # the client outlives the endpoint
         async with (
-            serve_endpoint(grace=5) as endpoint,
+            serve_endpoint(grace=50) as endpoint,
             endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout,
         ):
             request = raw_request(rollout, msgspec.json.encode(ask_body()))
@@ -166,7 +166,7 @@ async def test_a_stall_delays_no_end() -> None:
             while not len(rollout.trace):
                 await trio.sleep(0.001)
             began = trio.current_time()
-        assert trio.current_time() - began < 2
+        assert trio.current_time() - began < 30
     assert got == [b""]
 
 

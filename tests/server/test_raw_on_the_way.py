@@ -242,7 +242,7 @@ async def test_a_handler_that_is_cancelled_in_it_can_still_refuse(kind: str) -> 
     made = Maker(b"a", 60.0)
 
     async def handler(exchange: Exchange) -> None:
-        with trio.move_on_after(0.05):
+        with trio.move_on_after(0.5):
             await exchange.respond_raw(200, {}, made.body(kind))
         assert made.closed
         await exchange.refuse(503, "too slow")
@@ -342,18 +342,18 @@ async def test_what_is_kept_of_the_wire_is_what_was_sent(
 async def test_a_replay_begins_when_it_began_and_sends_what_was_sent() -> None:
     def pieces() -> Iterator[bytes | float]:
         yield b"a"
-        yield 0.2
+        yield 1.5
         yield b"b"
 
     async with asked(raw(200, {}, pieces(), end="close")) as (stream, rollout):
         assert (await read(stream))[0].endswith(b"ab")
     turn = rollout.trace[0]
     assert turn.first_event is not None
-    assert turn.first_event < 0.15 < turn.duration
+    assert turn.first_event < 1.2 < turn.duration
     async with asked(Replay(rollout.trace, timing="recorded")) as (stream, again):
         began = trio.current_time()
         assert (await read(stream))[0].endswith(b"ab")
-        assert trio.current_time() - began < 0.39
+        assert trio.current_time() - began < 2.9
     assert again.trace[0].raw == turn.raw
 
 

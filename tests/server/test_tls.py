@@ -81,7 +81,7 @@ async def test_a_head_that_takes_too_long_is_told_408_over_tls_too(
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with (
-        serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint,
+        serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=1)) as endpoint,
         await trio.open_ssl_over_tcp_stream(
             "127.0.0.1", endpoint.port, ssl_context=trusting, https_compatible=True
         ) as stream,

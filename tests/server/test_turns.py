@@ -315,8 +315,8 @@ async def test_strangers_that_leave_within_their_head_leave_nothing_and_an_agent
                     await trio.testing.wait_all_tasks_blocked(0.01)
                 for stranger in strangers:
                     stranger.close()
-                await trio.testing.wait_all_tasks_blocked(0.02)
-                assert len(os.listdir("/dev/fd")) == descriptors
+                while len(os.listdir("/dev/fd")) != descriptors:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
         state = made[0]
         assert (state._heads, state._held, state._bytes_held) == ({}, {}, 0)
         assert (state.reading._free, state.serving._free) == (admission.AT_ONCE, 1)

@@ -282,7 +282,7 @@ def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str) -> None:
     ) as process:
         assert process.stdout.readline().strip() == stage
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert "Traceback" in errors
     assert process.returncode in (1, 130, -signal.SIGINT)

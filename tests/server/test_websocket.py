@@ -375,7 +375,7 @@ async def test_an_idle_socket_does_not_hold_the_end_of_the_endpoint_up() -> None
                 nursery.start_soon(ask, rollout)
                 await answered.wait()
             start = trio.current_time()
-        assert trio.current_time() - start < 5
+        assert trio.current_time() - start < 25
 
 
 async def test_a_stopped_rollout_closes_its_sockets_and_refuses_the_next_one_with_404() -> None:

@@ -241,7 +241,7 @@ async def test_ctrl_c_ends_triocept_view_while_it_waits_for_a_pipe(tmp_path: Pat
         )  # waits until the command has opened it
         try:
             command.send_signal(signal.SIGINT)
-            assert await trio.to_thread.run_sync(lambda: command.wait(timeout=20)) == -signal.SIGINT
+            assert await trio.to_thread.run_sync(lambda: command.wait(timeout=60)) == -signal.SIGINT
         finally:
             os.close(writer)
 
@@ -258,7 +258,7 @@ async def test_triocept_view_serves_until_ctrl_c(tmp_path: Path) -> None:
             [row] = (await viewer.json("snapshot"))["rows"]
             assert row["text"] == "two"
         command.send_signal(signal.SIGINT)
-        assert await trio.to_thread.run_sync(lambda: command.wait(timeout=30)) == -signal.SIGINT
+        assert await trio.to_thread.run_sync(lambda: command.wait(timeout=60)) == -signal.SIGINT
 
 
 @pytest.mark.slow
@@ -326,4 +326,4 @@ async def test_triocept_serve_view_asks_on_the_page_without_a_terminal(tmp_path:
             assert (await viewer.decide(id=asked["id"], kind="approve", by="Ann")).status_code == 200
         assert answers == [200]
         served.send_signal(signal.SIGINT)
-        assert await trio.to_thread.run_sync(lambda: served.wait(timeout=30)) == -signal.SIGINT
+        assert await trio.to_thread.run_sync(lambda: served.wait(timeout=60)) == -signal.SIGINT
