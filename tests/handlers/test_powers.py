@@ -219,7 +219,7 @@ async def test_the_inner_handler_is_cancelled_with_the_agent(autojump_clock: tri
     async with open_memory_agent(rewrite(waits, response=shout)) as agent:
         with trio.move_on_after(1):
             await agent.ask("hi")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await cancelled.wait()
         assert agent.rollout.trace[0].outcome == "abandoned"
 
@@ -436,7 +436,7 @@ def test_five_powers_compose_in_any_order(
                 only_rejected = calls and "read" not in calls
                 glue = "\n\n" if text else ""
                 assert answer.text == (text.upper() + glue + "AGAIN" if only_rejected else text.upper())
-                with trio.move_on_after(0.1):  # a rollout that is being stopped
+                with trio.move_on_after(10):  # a rollout that is being stopped
                     while len(agent.rollout.trace) < 1:
                         await trio.lowlevel.checkpoint()
             assert len(agent.rollout.trace) == 1

@@ -104,7 +104,7 @@ def told_at(trace: Trace) -> int:
 
 
 @pytest.mark.parametrize("works", [0, 0.3])
-@pytest.mark.parametrize(("takes", "worked", "told"), [(0.1, 0.4, 2), (0.5, 0.1, 3)])
+@pytest.mark.parametrize(("takes", "worked", "told"), [(0.1, 1.0, 2), (1.0, 0.1, 3)])
 async def test_an_end_is_pushed_into_the_call_that_it_was_pushed_into(
     takes: float, worked: float, told: int, works: float
 ) -> None:
@@ -118,7 +118,7 @@ async def test_an_end_is_pushed_into_the_call_that_it_was_pushed_into(
 
 
 async def test_without_its_order_the_same_run_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
-    trace = await play(Model(0.1), 0.4)
+    trace = await play(Model(0.1), 1.0)
     monkeypatch.setattr(
         "triocept._recording.replay.handler.Order", lambda record: SimpleNamespace(launches={}, waits={})
     )
@@ -128,7 +128,7 @@ async def test_without_its_order_the_same_run_is_a_miss(monkeypatch: pytest.Monk
 
 
 async def test_a_fork_waits_for_nothing_that_does_not_come_and_leaves_the_sub_agent_to_the_record() -> None:
-    trace = await play(Model(0.5), 0.1)
+    trace = await play(Model(1.0), 0.1)
     again = await play(Replay(trace, until=1, then=ScriptedModel(["Otherwise.", "Done."])), 0.1)
     answers = {turn.response.text: turn for turn in again if turn.response is not None}
     assert answers[ENDED].notes["replay"].keys() == {"rollout", "turn"}, "it waits for no more"
@@ -139,7 +139,7 @@ async def test_a_fork_waits_for_nothing_that_does_not_come_and_leaves_the_sub_ag
 async def test_what_does_not_come_is_waited_for_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent begins no helper any more: its tool is another."""
     monkeypatch.setattr("triocept._recording.replay.handler.PATIENCE", 0.2)
-    trace = await play(Model(0.1), 0.2)
+    trace = await play(Model(0.1), 1.0)
     traces: list[Trace] = []
 
     async def begin_none(team: Team, task: str) -> None:

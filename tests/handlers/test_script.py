@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask, bearer
 from triocept import DialectError, Refusal, Request, Response, ScriptedModel, ToolCall, serve_endpoint
@@ -51,8 +52,12 @@ async def test_a_script_that_runs_out_shows_the_request() -> None:
 async def test_a_hang_up_during_a_pause_gives_the_reply_back() -> None:
     script = ScriptedModel([30, "worth it"])
     async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-        with trio.move_on_after(0.2):
-            await ask(rollout)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, rollout)
+            while not rollout.calls:
+                await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
         while not len(rollout.trace):
             await trio.sleep(0.005)
         assert script.remaining == 1

@@ -12,7 +12,7 @@ def main() -> None:
         answer = ""
         match order["do"]:
             case "send":
-                sock = socket.create_connection(("127.0.0.1", order["port"]), timeout=10)
+                sock = socket.create_connection(("127.0.0.1", order["port"]), timeout=60)
                 sock.sendall(order["data"].encode())
             case "hang up":
                 sock.close()

@@ -44,7 +44,7 @@ async def test_an_agent_that_waits_attends_its_answer_and_so_does_the_program_th
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("hi")
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
             await ask(rollout)
             await rollout.ask("hello")
@@ -54,7 +54,7 @@ async def test_an_agent_that_waits_attends_its_answer_and_so_does_the_program_th
 @pytest.mark.parametrize("on_hangup", ["finish", "cancel"])
 async def test_an_answer_that_nobody_waits_for_any_more_is_not_attended(on_hangup: str) -> None:
     handler = Slow()
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with (
             serve_endpoint() as endpoint,
             endpoint.open_rollout(handler, on_hangup=on_hangup) as rollout,

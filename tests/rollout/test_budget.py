@@ -545,7 +545,11 @@ def test_a_ctrl_c_does_not_keep_the_time_that_is_over_from_ending_its_rollout() 
 @pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("dialect", list(STREAM_PATHS))
 @pytest.mark.parametrize("busy", [False, True], ids=["in a silence", "in the midst of words"])
-async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(dialect: str, busy: bool) -> None:
+async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(
+    dialect: str, busy: bool, mock_clock: trio.testing.MockClock
+) -> None:
+    mock_clock.rate = 1.0
+
     async def endless(exchange: Exchange) -> None:
         async with exchange.open_stream() as stream:
             await stream.send("once")
@@ -556,7 +560,7 @@ async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(dialect: str
 
     text = b""
     async with serve_endpoint() as endpoint:
-        async with endpoint.open_rollout(endless, limits=Limits(seconds=0.3)) as rollout:
+        async with endpoint.open_rollout(endless, limits=Limits(seconds=300)) as rollout:
             url = url_of(rollout).removesuffix("/v1/chat/completions") + STREAM_PATHS[dialect]
             async with httpx2.AsyncClient(timeout=None) as client:
                 asked = client.stream(
@@ -566,8 +570,10 @@ async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(dialect: str
                     with pytest.raises(httpx2.RemoteProtocolError):
                         async for data in response.aiter_raw():
                             text += data
+                            if b"once" in text and mock_clock.current_time() < 300:
+                                mock_clock.jump(300)
     assert b"once" in text
-    assert b"the limit of 0.3 seconds is reached" in text
+    assert b"the limit of 300 seconds is reached" in text
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 

@@ -22,7 +22,7 @@ async def test_a_child_that_is_being_opened_when_its_parent_ends_has_no_body(
         gone.set()
 
     recorder, gone = SlowToOpen(shielded=shielded), trio.Event()
-    limits = {"time": Limits(seconds=0.5), "a limit": Limits(turns=0)}.get(end)
+    limits = {"time": Limits(seconds=1.5), "a limit": Limits(turns=0)}.get(end)
     async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
         async with endpoint.open_rollout(echo, id="parent", limits=limits) as parent:
             nursery.start_soon(open_child)

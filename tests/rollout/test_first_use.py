@@ -141,18 +141,18 @@ async def test_a_call_that_a_loop_takes_and_never_answers_is_told_of_once(
 async def test_tasks_that_take_their_time_with_calls_of_a_loop_are_not_told_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.03)
-    monkeypatch.setattr("triocept._rollout.calls.GIVEN_UP", 0.1)
+    monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.1)
+    monkeypatch.setattr("triocept._rollout.calls.GIVEN_UP", 0.5)
 
     async def stream(exchange: triocept.Exchange) -> None:
         async with exchange.open_stream() as answer:
             await answer.send("a")
-            await trio.sleep(0.4)
+            await trio.sleep(1.2)
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask, rollout)
-            with trio.move_on_after(0.5):
+            with trio.move_on_after(1.5):
                 async for exchange in rollout:
                     nursery.start_soon(stream, exchange)
     assert len(rollout.trace) == 1

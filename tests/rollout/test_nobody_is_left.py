@@ -42,7 +42,7 @@ class Held:
 
     async def _hold(self) -> None:
         self.begun.set()
-        with trio.fail_after(3):
+        with trio.fail_after(30):
             await self.go.wait()
         if self.fault is not None:
             raise self.fault
@@ -127,7 +127,7 @@ async def test_a_call_within_a_limit_is_answered_though_the_limit_is_reached_whi
     recorder = Held()
     handler = Asked() if take is None else None
     async with opened(
-        None if of_the_parent else handler, Limits(turns=1), recorder=recorder, within=5
+        None if of_the_parent else handler, Limits(turns=1), recorder=recorder, within=30
     ) as rollout:
         opened_child = rollout.open_child(handler) if of_the_parent else trio.open_nursery()
         async with opened_child as child, trio.open_nursery() as takers:
@@ -153,7 +153,7 @@ async def test_whoever_takes_calls_ends_when_the_last_on_its_way_cannot_be_recor
         ended.set()
 
     with pytest.raises(OSError, match="no space"):
-        async with opened(limits=Limits(turns=1), recorder=recorder, on_fault="stay", within=5) as rollout:
+        async with opened(limits=Limits(turns=1), recorder=recorder, on_fault="stay", within=30) as rollout:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
                 calls = Calls(nursery)
@@ -179,7 +179,7 @@ async def test_what_comes_while_a_services_fault_is_recorded_is_anothers(
         with pytest.raises(KeyError, match="boom"):
             await rollout.serve(first, concurrency=concurrency)
 
-    async with opened(recorder=recorder, within=5) as rollout, trio.open_nursery() as nursery:
+    async with opened(recorder=recorder, within=30) as rollout, trio.open_nursery() as nursery:
         calls = Calls(nursery)
         nursery.start_soon(serve)
         await blocked()
@@ -224,7 +224,7 @@ async def test_a_call_that_comes_as_a_service_is_cancelled_is_the_next_ones(
         core = core_of_rollout(rollout)
         await core.answer_call(request_of("on its way", "m"), deliver, raw=None, headers={})
 
-    async with opened(within=5) as rollout, trio.open_nursery() as nursery:
+    async with opened(within=30) as rollout, trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         await blocked()
         if idle:
@@ -247,7 +247,7 @@ async def test_a_call_that_comes_as_a_service_is_cancelled_is_the_next_ones(
 async def test_where_one_fails_and_its_nursery_cancels_the_others_nobody_waits(other: Taker) -> None:
     """For its agent, that is: the body waits for it, behind a shield."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(within=5) as rollout, trio.open_nursery() as services:
+        async with opened(within=30) as rollout, trio.open_nursery() as services:
             services.start_soon(other, rollout)
             await blocked()
             services.start_soon(rollout.serve, Asked())
@@ -264,7 +264,7 @@ async def test_nor_where_the_other_has_begun_while_the_fault_was_being_recorded(
     """It is cancelled because of that all the same: whoever called the first hears of it once it is recorded."""
     recorder = Held()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(recorder=recorder, within=5) as rollout, trio.open_nursery() as services:
+        async with opened(recorder=recorder, within=30) as rollout, trio.open_nursery() as services:
             services.start_soon(rollout.serve, Asked())
             await blocked()
             with SHIELD():
@@ -283,7 +283,7 @@ async def test_nor_where_the_other_has_begun_while_the_fault_was_being_recorded(
 
 async def test_nor_where_the_other_begins_in_a_scope_that_the_fault_has_cancelled_already() -> None:
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(within=5) as rollout, trio.open_nursery() as services:
+        async with opened(within=30) as rollout, trio.open_nursery() as services:
             services.start_soon(rollout.serve, Asked())
             await blocked()
             with SHIELD():
@@ -300,7 +300,7 @@ async def test_nor_where_the_other_begins_in_a_scope_that_the_fault_has_cancelle
 async def test_what_such_a_service_was_at_work_on_is_refused_too() -> None:
     other = Asked()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(within=5) as rollout, trio.open_nursery() as services:
+        async with opened(within=30) as rollout, trio.open_nursery() as services:
             services.start_soon(partial(rollout.serve, other, concurrency=1))
             with SHIELD():
                 async with trio.open_nursery() as nursery:
@@ -343,7 +343,7 @@ async def test_what_a_service_was_at_work_on_is_refused_though_a_limit_has_ended
 ) -> None:
     failing, at_work = Asked(), Asked()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(None, limits, within=5) as rollout, trio.open_nursery() as services:
+        async with opened(None, limits, within=30) as rollout, trio.open_nursery() as services:
             services.start_soon(partial(rollout.serve, at_work, concurrency=1))
             with SHIELD():
                 async with trio.open_nursery() as nursery:
@@ -372,7 +372,7 @@ async def test_a_child_whose_body_answered_refuses_once_its_parents_fault_has_ca
     said: list[str] = []
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
         async with (
-            opened(Asked() if form == "handler" else None, within=5) as parent,
+            opened(Asked() if form == "handler" else None, within=30) as parent,
             trio.open_nursery() as services,
             AsyncExitStack() as stack,
         ):
@@ -402,7 +402,7 @@ async def test_what_the_loop_of_such_a_child_had_taken_is_refused() -> None:
             await trio.sleep_forever()
 
     with pytest.raises(KeyError, match="boom"):
-        async with opened(Asked(), within=5) as parent, parent.open_child() as child:
+        async with opened(Asked(), within=30) as parent, parent.open_child() as child:
             async with trio.open_nursery() as takers:
                 takers.start_soon(hold)
                 with SHIELD():
@@ -416,7 +416,7 @@ async def test_what_the_loop_of_such_a_child_had_taken_is_refused() -> None:
 
 async def test_a_child_whose_body_is_not_cancelled_or_that_has_a_handler_goes_on() -> None:
     with pytest.raises(KeyError, match="boom"):
-        async with opened(Asked(), within=5) as parent, parent.open_child(Asked()) as answered:
+        async with opened(Asked(), within=30) as parent, parent.open_child(Asked()) as answered:
             with SHIELD():
                 async with parent.open_child() as behind, trio.open_nursery() as nursery:
                     nursery.start_soon(loops, behind)
@@ -427,7 +427,7 @@ async def test_a_child_whose_body_is_not_cancelled_or_that_has_a_handler_goes_on
 
 
 async def test_a_child_that_its_program_cancels_has_no_fault() -> None:
-    async with opened(Asked(), within=5) as parent:
+    async with opened(Asked(), within=30) as parent:
         with trio.CancelScope() as scope:
             async with parent.open_child() as child:
                 with SHIELD():

@@ -71,7 +71,7 @@ class AgentInAThread(Agent):
 
     async def send(self, port: int, data: bytes) -> None:
         def call() -> socket.socket:
-            sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
             sock.sendall(data)
             return sock
 
@@ -131,7 +131,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
     ) as started:
         yield started
         started.stdin.close()
-        started.wait(timeout=10)
+        started.wait(timeout=60)
 
 
 class SlowRecorder:

@@ -97,6 +97,12 @@ async def settled(rollout: Rollout, count: int) -> None:
         await trio.testing.wait_all_tasks_blocked(0.005)
 
 
+async def gone(rollout: Rollout, *, left: int = 0) -> None:
+    """Wait until the server has noticed that agents have hung up: only so many wait for an answer."""
+    while rollout._core.calls.connections > left:
+        await trio.testing.wait_all_tasks_blocked(0.005)
+
+
 async def test_claude_codes_replay_of_a_broken_stream_without_stream_gets_the_same_answer() -> None:
     handler = Counted(stream=True)
     async with serve_endpoint() as endpoint, endpoint.open_rollout(handler, on_hangup="finish") as rollout:
@@ -258,6 +264,7 @@ async def test_an_answer_on_its_way_to_one_that_waits_is_not_given_to_another_th
             path = f"/rollout/{rollout.id}/v1/chat/completions"
             await slow.send_all(raw_request(rollout, json.dumps(CHAT).encode(), path=path))
             await big_sent.wait()
+            await settled(rollout, 1)
             await trio.testing.wait_all_tasks_blocked(0.02)
             assert rollout._core.calls.connections == 1, "its answer is on its way"
             assert "small" in await whole(rollout, CHAT, NOBODY)
@@ -354,7 +361,7 @@ async def test_an_answer_that_nobody_got_is_kept_whatever_comes_in_between(other
             nursery.start_soon(whole, rollout, asked("lost", "fix it"), SDK)
             await begun.wait()
             nursery.cancel_scope.cancel()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await gone(rollout)
         go.set()
         match others:
             case "of another system prompt":
@@ -376,9 +383,9 @@ async def test_of_two_samples_of_one_prompt_the_retry_gets_the_one_that_nobody_g
             nursery.start_soon(whole, rollout, CHAT, SDK)
             await handler.caught.wait()
             nursery.cancel_scope.cancel()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await gone(rollout)
         handler.go.set()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await settled(rollout, 1)
         assert "answer 2" in await whole(rollout, CHAT | {"temperature": 1}, SDK)
         assert "answer 1" in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 2
@@ -416,7 +423,7 @@ async def hung_up(rollout: Rollout, body: dict[str, Any], begun: trio.Event) -> 
         nursery.start_soon(whole, rollout, body, SDK)
         await begun.wait()
         nursery.cancel_scope.cancel()
-    await trio.testing.wait_all_tasks_blocked(0.01)
+    await gone(rollout)
 
 
 async def test_a_lost_answer_that_is_there_is_given_before_one_that_somebody_waits_for() -> None:
@@ -444,9 +451,9 @@ async def test_a_lost_answer_that_is_there_is_given_before_one_that_somebody_wai
         nursery.start_soon(whole, rollout, CHAT, SDK)
         await begun[1].wait()
         leaves.cancel()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await gone(rollout, left=1)
         go[0].set()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await settled(rollout, 1)
         assert "answer 0" in await whole(rollout, CHAT, SDK_AGAIN)
         go[1].set()
     assert len(rollout.trace) == 2
@@ -469,7 +476,7 @@ async def test_retries_are_known_though_all_that_is_kept_was_lost() -> None:
             body = {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
             await hung_up(rollout, body, come)
         go.set()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await settled(rollout, KEPT_ANSWERS)
         now = {"model": "m", "messages": [{"role": "user", "content": "now"}]}
         answers = [json.loads(await whole(rollout, now, headers)) for headers in (SDK, SDK_AGAIN)]
     for answered in answers:

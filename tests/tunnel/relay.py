@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from tests.ports import free_port
 from triocept import TunnelError
 from triocept.tunnels import Tunnel
 
@@ -30,6 +31,7 @@ class Relay(Tunnel):
         """Where it leads instead."""
         self._scopes: set[trio.CancelScope] = set()
         self.revives = False
+        self._port = 0
         self.revived = 0
 
     def cut(self) -> None:
@@ -50,8 +52,9 @@ class Relay(Tunnel):
         if self.refuses:
             self.refuses -= 1
             raise TunnelError("the relay refuses")
-        wanted = int(previous.rpartition(":")[2]) if previous and self.same_port else 0
-        listeners = await trio.open_tcp_listeners(wanted, host="127.0.0.1")
+        if self.same_port and self._port == 0:
+            self._port = free_port()
+        listeners = await trio.open_tcp_listeners(self._port, host="127.0.0.1")
         url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         self.opened.append(url)
         self.open_now += 1

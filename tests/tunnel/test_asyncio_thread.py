@@ -18,7 +18,7 @@ async def test_a_start_that_is_cancelled_before_the_loop_runs_ends(monkeypatch: 
 
     def make_late() -> asyncio.AbstractEventLoop:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         loop = real()
         close = loop.close
         monkeypatch.setattr(loop, "close", lambda: (close(), ended.set()))

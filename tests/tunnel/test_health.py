@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from tests.agent.agent_helpers import CancelAt
 from tests.asking import CHAT, ask_body, bearer, echo
+from tests.ports import refusing_port
 from tests.tunnel.relay import Relay
 from triocept import Exchange, Rollout, TunnelError, serve_endpoint
 from triocept.tunnels import FixedURL, Tunnel, TunnelHealth
@@ -21,6 +23,8 @@ from triocept.tunnels import FixedURL, Tunnel, TunnelHealth
 QUICK = TunnelHealth(
     interval=0.02, timeout=2, failures=2, back_off=0.01, max_back_off=0.05, start_timeout=0.5, patience=100
 )
+STEADY = msgspec.structs.replace(QUICK, timeout=20, start_timeout=20)
+"""For tunnels that answer, also on a busy machine."""
 
 
 async def ask_public(rollout: Rollout, text: str = "hi") -> httpx2.Response:
@@ -47,10 +51,7 @@ async def test_a_tunnel_that_refuses_is_an_error_before_the_body_runs() -> None:
 
 
 async def test_a_url_that_does_not_answer_is_an_error_before_the_body_runs() -> None:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
-    with pytest.raises(TunnelError, match="does not answer"):
+    with refusing_port() as port, pytest.raises(TunnelError, match="does not answer"):
         async with serve_endpoint(tunnel=FixedURL(f"http://127.0.0.1:{port}"), tunnel_health=QUICK):
             raise AssertionError
 
@@ -133,7 +134,7 @@ async def test_a_start_can_be_cancelled_at_every_step(step: int) -> None:
         instrument = CancelAt(step, scope)
         trio.lowlevel.add_instrument(instrument)
         try:
-            async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
+            async with serve_endpoint(tunnel=relay, tunnel_health=STEADY):
                 for _ in range(60):
                     await trio.lowlevel.checkpoint()
         finally:
@@ -148,14 +149,14 @@ async def test_a_start_can_be_cancelled_at_every_step(step: int) -> None:
 async def test_the_bodys_own_error_leaves_bare_and_the_tunnel_is_closed() -> None:
     relay = Relay()
     with pytest.raises(KeyError, match="mine"):
-        async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
+        async with serve_endpoint(tunnel=relay, tunnel_health=STEADY):
             raise KeyError("mine")
     assert relay.open_now == 0
 
 
 async def test_a_tunnel_that_dies_is_opened_again_and_the_same_url_tells_nobody() -> None:
     relay = Relay(same_port=True)
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY) as endpoint:
         async with endpoint.open_rollout(echo) as rollout:
             assert (await ask_public(rollout)).status_code == 200
             url = endpoint.public_url
@@ -169,7 +170,7 @@ async def test_a_tunnel_that_dies_is_opened_again_and_the_same_url_tells_nobody(
 async def test_a_rollout_that_holds_a_lost_url_is_told_and_the_others_are_not() -> None:
     relay = Relay()
     finished = []
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY) as endpoint:
         old = endpoint.public_url
         async with trio.open_nursery() as nursery:
 
@@ -195,7 +196,7 @@ async def test_a_rollout_that_holds_a_lost_url_is_told_and_the_others_are_not() 
 
 async def test_by_policy_a_rollout_moves_to_the_new_url() -> None:
     relay = Relay()
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK, on_lost_url="move") as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY, on_lost_url="move") as endpoint:
         async with endpoint.open_rollout(echo) as rollout:
             before = rollout.environ(reach="public")
             relay.cut()
@@ -228,7 +229,7 @@ async def test_after_its_patience_those_who_hold_the_url_of_a_dead_tunnel_are_to
 
 async def test_a_url_that_stops_to_answer_is_dead_though_its_tunnel_is_open() -> None:
     relay = Relay()
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK, on_lost_url="move") as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY, on_lost_url="move") as endpoint:
         relay.broken = True
         while endpoint.reachable:
             await trio.sleep(0.005)
@@ -241,7 +242,7 @@ async def test_a_url_that_stops_to_answer_is_dead_though_its_tunnel_is_open() ->
 
 async def test_a_url_that_answers_for_another_endpoint_is_dead() -> None:
     relay = Relay()
-    async with serve_endpoint() as other, serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint() as other, serve_endpoint(tunnel=relay, tunnel_health=STEADY) as endpoint:
         relay.target = other.port
         while endpoint.reachable:
             await trio.sleep(0.005)
@@ -252,7 +253,7 @@ async def test_a_url_that_answers_for_another_endpoint_is_dead() -> None:
 async def test_a_tunnel_that_can_be_revived_keeps_its_url() -> None:
     relay = Relay()
     relay.revives = True
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY) as endpoint:
         relay.broken = True
         while not relay.revived:
             await trio.sleep(0.005)
@@ -263,7 +264,7 @@ async def test_a_tunnel_that_can_be_revived_keeps_its_url() -> None:
 
 async def test_a_tunnel_that_raises_anything_later_is_only_down() -> None:
     foreign = Foreign()
-    async with serve_endpoint(tunnel=foreign, tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint(tunnel=foreign, tunnel_health=STEADY) as endpoint:
         foreign.die.set()
         while endpoint.reachable:
             await trio.sleep(0.005)
@@ -282,7 +283,7 @@ class FailsAsItCloses(Foreign):
 async def test_a_tunnel_that_raises_while_the_endpoint_closes_it_is_only_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serve_endpoint(tunnel=FailsAsItCloses(), tunnel_health=QUICK) as endpoint:
+    async with serve_endpoint(tunnel=FailsAsItCloses(), tunnel_health=STEADY) as endpoint:
         assert endpoint.reachable
     assert "ZeroDivisionError('theirs')" in caplog.text
 
@@ -300,7 +301,7 @@ async def test_an_open_stream_ends_visibly_when_its_tunnel_is_cut() -> None:
             finally:
                 cancelled.set()
 
-    async with serve_endpoint(tunnel=relay, tunnel_health=QUICK, on_lost_url="move") as endpoint:
+    async with serve_endpoint(tunnel=relay, tunnel_health=STEADY, on_lost_url="move") as endpoint:
         async with endpoint.open_rollout(answer) as rollout:
             url = rollout.base_url("openai_chat", reach="public").removesuffix("/v1") + CHAT
             async with httpx2.AsyncClient() as client:
@@ -324,7 +325,7 @@ async def test_ctrl_c_in_the_tunnels_task_ends_the_program_and_not_only_the_tunn
 
     relay = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
+        async with serve_endpoint(tunnel=relay, tunnel_health=STEADY):
             relay.broken = True
             await trio.sleep_forever()
     assert relay.open_now == 0
@@ -340,7 +341,7 @@ async def test_the_last_answers_go_through_the_tunnel_also_when_all_is_cancelled
 
     async with trio.open_nursery() as agents:
         with trio.CancelScope() as scope:
-            async with serve_endpoint(tunnel=relay, tunnel_health=QUICK) as endpoint:
+            async with serve_endpoint(tunnel=relay, tunnel_health=STEADY) as endpoint:
                 async with endpoint.open_rollout(answer) as rollout:
 
                     async def agent() -> None:

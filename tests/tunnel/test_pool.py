@@ -32,7 +32,7 @@ from triocept.errors import EndpointCrashed
 from triocept.tunnels import TunnelHealth
 
 ROLLOUTS = 500
-QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=2)
+QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=20)
 
 
 async def ask(rollout: Rollout, text: str) -> str:
