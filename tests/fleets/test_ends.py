@@ -112,7 +112,7 @@ def test_ctrl_c_while_a_fleet_ends_is_bare_and_leaves_nobody_waiting() -> None:
             ends.extend([type(event).__name__ async for event in events])
 
     async def main() -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 with pytest.raises(KeyboardInterrupt):
                     async with open_fleet(worker=_interrupting, progress=True) as fleet:

@@ -339,7 +339,7 @@ async def test_a_start_that_is_cancelled_leaves_no_worker(make: Make, tmp_path: 
                 raise AssertionError
     assert scope.cancelled_caught
     if (pid := int(note.read_text())) != os.getpid():
-        with trio.fail_after(2):
+        with trio.fail_after(30):
             while is_there(pid):
                 await trio.sleep(0.01)
 
@@ -520,10 +520,10 @@ async def test_a_task_that_ends_its_worker_takes_no_other_task_along(make: Make)
 @with_processes
 async def test_a_driver_that_is_busy_kills_no_worker(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """The loop of the driver is blocked for longer than `hung_after`, again and again, and the workers answer."""
-    async with open_fleet(make(2, 4, hung_after=0.5)) as fleet, fleet.map(work.double, range(12)) as results:
+    async with open_fleet(make(2, 4, hung_after=2)) as fleet, fleet.map(work.double, range(3)) as results:
         async for result in results:
             assert result.attempt == 1
-            time.sleep(0.6)  # a trainer's step
+            time.sleep(2.5)  # a trainer's step
     assert "did not answer" not in caplog.text
 
 
@@ -718,7 +718,7 @@ async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:
 
 @with_processes
 async def test_a_worker_that_hangs_is_killed_and_its_tasks_run_again(make: Make, tmp_path: Path) -> None:
-    async with open_fleet(make(1, 2, hung_after=1.0)) as fleet:
+    async with open_fleet(make(1, 2, hung_after=4)) as fleet:
         results = await results_of(fleet, work.hang, [str(tmp_path / "hung"), ""])
     assert {result.task: result.value for result in results} == {
         str(tmp_path / "hung"): "attempt 2",
@@ -732,7 +732,7 @@ async def test_a_call_that_does_not_end_when_it_is_cancelled_costs_its_worker_it
 ) -> None:
     note = tmp_path / "hung"
     async with open_fleet(make(1, 2, hung_after=None), grace=0.5) as fleet:
-        with trio.move_on_after(20) as limit:
+        with trio.move_on_after(50) as limit:
             async with fleet.map(work.hang, [str(note)]):
                 await note_appears(note)
         assert not limit.cancelled_caught
@@ -750,7 +750,7 @@ async def test_a_fleet_that_was_left_runs_nothing() -> None:
 async def test_no_worker_outlives_its_fleet(make: Make) -> None:
     async with open_fleet(make(), worker=work.open_bench) as fleet:
         pids = {r.value[0] for r in await results_of(fleet, work.count_calls, range(40))}
-    with trio.fail_after(2):  # Ray's end some hundredths of a second after it has said so
+    with trio.fail_after(30):  # Ray's end some hundredths of a second after it has said so
         while any(map(is_there, pids)):
             await trio.sleep(0.01)
     assert pids

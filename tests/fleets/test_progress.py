@@ -198,7 +198,7 @@ async def test_the_last_word_comes_however_the_fleet_ends(capfd: pytest.CaptureF
         async with open_fleet(progress=True) as fleet, fleet.map(wait, [0.0, 10.0]) as results:
             await anext(results)
             raise KeyError("mine")
-    with trio.move_on_after(0.2):
+    with trio.move_on_after(1):
         async with open_fleet(progress=True) as fleet, fleet.map(wait, [10.0]) as results:
             await anext(results)
     first, second = capfd.readouterr().err.splitlines()

@@ -42,7 +42,7 @@ def bridged(main: Callable[[Bridge], Awaitable[None]]) -> None:
     asyncio.run(run())
     for thread in threading.enumerate():
         if thread.name == "trio":
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
 
 

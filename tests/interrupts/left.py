@@ -17,7 +17,7 @@ from triocept.traces import check, read_traces
 from .scene import Scene
 
 PR_SET_CHILD_SUBREAPER = 36
-PATIENCE = 3.0
+PATIENCE = 10.0
 """Seconds for what is being killed to be gone."""
 
 

@@ -32,13 +32,13 @@ def test_next(triocept_model):
 def test_a_handler_that_blocked_the_endpoint_for_long_is_a_warning_of_its_test(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.1)
-    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.02)
+    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.5)
+    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.1)
     test = """
 import time
 
 async def answer(exchange):
-    time.sleep(0.4)
+    time.sleep(1.5)
     await exchange.respond("hello")
 
 def test_it(triocept_model):

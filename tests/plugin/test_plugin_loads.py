@@ -15,7 +15,7 @@ def test_it():
     assert "triocept_pytest" in sys.modules
     assert "triocept" not in sys.modules
 """)
-    pytester.runpytest_subprocess(*RUN, timeout=60).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*RUN, timeout=120).assert_outcomes(passed=1)
 
 
 def test_a_project_that_uses_it_has_it_before_the_clock_of_its_first_test_runs(
@@ -30,7 +30,7 @@ def test_it():
 def test_another(triocept_model):
     assert triocept_model
 """)
-    pytester.runpytest_subprocess(*RUN, timeout=60).assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*RUN, timeout=120).assert_outcomes(passed=2)
 
 
 def test_a_list_of_the_tests_loads_nothing(pytester: pytest.Pytester) -> None:
@@ -41,7 +41,7 @@ def pytest_unconfigure():
     print("loaded" if "triocept" in sys.modules else "not loaded")
 """)
     pytester.makepyfile("def test_it(triocept_model): assert triocept_model")
-    result = pytester.runpytest_subprocess(*RUN, "--collect-only", "-q", timeout=60)
+    result = pytester.runpytest_subprocess(*RUN, "--collect-only", "-q", timeout=120)
     result.stdout.fnmatch_lines(["*::test_it", "not loaded"])
 
 
@@ -56,7 +56,7 @@ def test_it():
     assert "Rewriting" not in type(triocept.__loader__).__name__
     assert "Rewriting" in type(__loader__).__name__
 """)
-    pytester.runpytest_subprocess(*RUN, timeout=60).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*RUN, timeout=120).assert_outcomes(passed=1)
 
 
 def test_what_it_offers_is_told_by_pytest_itself(pytester: pytest.Pytester) -> None:

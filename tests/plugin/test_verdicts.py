@@ -123,7 +123,7 @@ def test_it(triocept_model):
     ("triocept_model('one')", "no call came at all: was the client built before the model"),
     ("triocept_model('one'); greet(); greet()", "call 2 came, but the script has 1 reply"),
     ("triocept_model(handler=lambda exchange: None); greet()", "call `await exchange.respond(…)`, for example"),
-    ("triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
+    ("triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=2)",
      "these calls were not answered:"),
 ], ids=["left over", "no call", "one too many", "no outcome", "not answered"])  # fmt: skip
 def test_what_nobody_raised_fails_the_test_all_the_same(run: Run, test: str, words: str) -> None:
@@ -263,8 +263,8 @@ def test_it(triocept_model):
 def test_an_async_handler_that_blocks_is_named_and_the_session_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept.testing._loop.PATIENCE", 0.3)
-    monkeypatch.setattr("triocept.testing._loop.ROUND", 0.1)
+    monkeypatch.setattr("triocept.testing._loop.PATIENCE", 2)
+    monkeypatch.setattr("triocept.testing._loop.ROUND", 0.5)
     result = run("""
 import threading, time
 ENDS = threading.Event()
@@ -276,7 +276,7 @@ def test_it(triocept_model):
 
     triocept_model(handler=answer)
     with pytest.raises(OSError):
-        ask("hi", timeout=0.5)
+        ask("hi", timeout=2)
 
 def test_next():
     ENDS.set()
@@ -392,7 +392,7 @@ def test_next():
     assert True
 """
     )
-    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=30)
+    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=120)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.assert_outcomes()
 
@@ -404,11 +404,18 @@ def test_ctrl_c_while_the_end_of_a_test_waits_shows_the_error_of_each_handler_on
     run("def test_nothing_yet(): assert True")
     pytester.makepyfile(
         test_it="""
-import signal, threading
+import signal, sys, threading
 import trio, triocept.testing._ending
 from application import ask, greet
 
-triocept.testing._ending.AT_WORK = 2
+triocept.testing._ending.AT_WORK = 20
+
+def waits_in_its_end():
+    frame, names = sys._current_frames()[threading.main_thread().ident], []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return "wait" in names and "test_it" not in names
 
 def test_it(triocept_model):
     begun, answered = threading.Event(), threading.Event()
@@ -417,7 +424,8 @@ def test_it(triocept_model):
         if exchange.request.messages[-1].text == "first":
             await exchange.respond("hello")
             await trio.to_thread.run_sync(answered.wait)
-            await trio.sleep(0.2)  # the end of the test waits by now
+            while not waits_in_its_end():
+                await trio.sleep(0.01)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             await trio.sleep_forever()
         begun.set()
@@ -433,7 +441,7 @@ def test_it(triocept_model):
     answered.set()
 """
     )
-    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=60)
+    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=120)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
         ["!!* KeyboardInterrupt", "triocept: a handler also failed: KeyError('city') *!!"]

@@ -9,7 +9,7 @@ import openai
 @contextmanager
 def sync_client() -> Iterator[openai.OpenAI]:
     """A client as applications make it: of the environment."""
-    with openai.OpenAI(max_retries=0, timeout=10) as client:
+    with openai.OpenAI(max_retries=0, timeout=30) as client:
         yield client
 
 

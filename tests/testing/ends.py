@@ -42,7 +42,7 @@ def accepts(port):
 """
 
 
-def ended(program: str, *, within: float = 30) -> subprocess.CompletedProcess[str]:
+def ended(program: str, *, within: float = 90) -> subprocess.CompletedProcess[str]:
     """What became of the program; it has so many seconds."""
     return subprocess.run(
         [sys.executable, "-c", HEAD + textwrap.dedent(program)],

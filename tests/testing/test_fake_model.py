@@ -94,10 +94,10 @@ def test_the_body_may_answer_by_itself() -> None:
         answers: list[str | None] = []
         application = threading.Thread(target=lambda: answers.append(asked("who?")))
         application.start()
-        exchange = model.next(timeout=10)
+        exchange = model.next(timeout=60)
         assert exchange.request.messages[-1].text == "who?"
         exchange.respond(Response.of("me"))
-        application.join(10)
+        application.join(60)
     assert answers == ["me"]
 
 

@@ -21,7 +21,7 @@ def call(rollout: SyncRollout) -> socket.socket:
         f"POST {url.path}/chat/completions HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {rollout.api_key}\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
-    made = socket.create_connection(("127.0.0.1", url.port or 0), timeout=10)
+    made = socket.create_connection(("127.0.0.1", url.port or 0), timeout=60)
     made.sendall(head.encode() + body)
     return made
 
@@ -41,7 +41,7 @@ def test_each_piece_is_out_before_a_blocking_generator_is_asked_for_the_next() -
     def pieces() -> Iterator[bytes | float]:
         threads.add(threading.current_thread())
         yield b"a"
-        assert seen.wait(10)
+        assert seen.wait(60)
         yield 0.01
         yield b"b"
         threads.add(threading.current_thread())
@@ -99,7 +99,7 @@ def test_an_endless_one_is_closed_when_its_agent_goes() -> None:
     with serve() as endpoint, endpoint.open_rollout(handler) as rollout:
         with call(rollout) as connection:
             assert connection.recv(10)
-        assert closed.wait(10)
+        assert closed.wait(60)
     (turn,) = rollout.trace
     assert turn.outcome == "abandoned"
     assert turn.raw is not None
@@ -122,7 +122,7 @@ def test_an_endless_one_ends_with_its_rollout_and_that_is_no_fault() -> None:
     with serve() as endpoint, endpoint.open_rollout(handler) as rollout, call(rollout) as connection:
         read_until(connection, b"\r\n\r\na")
         rollout.stop("enough")
-        assert closed.wait(10)
+        assert closed.wait(60)
 
 
 @pytest.mark.parametrize("body", ["text", 5])

@@ -136,7 +136,7 @@ def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.M
         application = threading.Thread(target=is_refused, args=(model,))
         application.start()
         wait_until(lambda: model.calls)
-    application.join(10)
+    application.join(60)
     assert time.monotonic() - began < 20
 
 
@@ -159,7 +159,7 @@ def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() ->
 
     def handler(exchange: SyncExchange) -> None:
         begun.set()
-        gone.wait(10)
+        gone.wait(60)
         raise KeyError("late")
 
     with pytest.raises(KeyError, match="late"), fake_model(handler=handler) as model:
@@ -185,7 +185,7 @@ def test_an_error_raised_at_the_moment_of_the_abandonment_is_reported(
     monkeypatch.setattr(trio.to_thread, "run_sync", raise_before_the_cancellation)
     with pytest.raises(KeyError, match="late"), fake_model(handler=handler) as model:
         with pytest.raises(openai.APITimeoutError):
-            asks(model, timeout=0.5)
+            asks(model, timeout=2)
         wait_until(lambda: model.faults)
         assert len(model.faults) == 1
 
@@ -287,7 +287,7 @@ def test_a_plain_function_may_run_asyncio() -> None:
 
 
 def blocks(exchange: Exchange) -> None:
-    time.sleep(0.4)
+    time.sleep(1.5)
 
 
 async def blocking(exchange: Exchange) -> None:
@@ -297,13 +297,13 @@ async def blocking(exchange: Exchange) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.1)
-    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.02)
+    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.5)
+    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.1)
 
 
 @DOORS
 def test_an_async_handler_that_blocks_for_long_is_named_with_its_line(door: Door, impatient: None) -> None:
-    with pytest.warns(RuntimeWarning, match=r"^blocks blocked triocept's endpoint for 0\.\d s") as warned:
+    with pytest.warns(RuntimeWarning, match=r"^blocks blocked triocept's endpoint for \d\.\d s") as warned:
         with door(handler=blocking) as model:
             assert asks(model) == "hello"
     assert len(warned) == 1
@@ -314,7 +314,7 @@ def test_an_async_handler_that_blocks_for_long_is_named_with_its_line(door: Door
 def test_code_that_a_library_generates_is_not_named(impatient: None) -> None:
     """As attrs does for `trio.Task.__init__`: its code has a file name that is none, and globals without a module."""
     made: dict[str, Any] = {"sleep": time.sleep}
-    exec(compile("def made(): sleep(0.4)", "<attrs generated methods trio._core._run.Task>", "exec"), made)
+    exec(compile("def made(): sleep(1.5)", "<attrs generated methods trio._core._run.Task>", "exec"), made)
 
     async def handler(exchange: Exchange) -> None:
         made["made"]()
@@ -358,7 +358,7 @@ def test_where_warnings_are_errors_that_is_one(impatient: None) -> None:
 
 def test_nobody_is_named_who_does_not_block(impatient: None) -> None:
     def handler(exchange: SyncExchange) -> None:
-        time.sleep(0.3)
+        time.sleep(1)
         exchange.respond("hello")
 
     with warnings.catch_warnings():
@@ -404,7 +404,7 @@ def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
             assert asks(first) == "a"
             with pytest.raises(openai.APITimeoutError):
                 client.chat.completions.create(
-                    model="m", messages=[{"role": "user", "content": "hi"}], timeout=0.2
+                    model="m", messages=[{"role": "user", "content": "hi"}], timeout=2
                 )
 
 

@@ -190,7 +190,7 @@ async def kinds_of(*calls: dict[str, Any]) -> tuple[list[str], list[str], Trace]
         live.append(exchange.conversation.kind)
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
             async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
                 for call in calls:

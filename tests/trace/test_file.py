@@ -414,7 +414,7 @@ def test_one_id_in_two_programs_is_two_traces(tmp_path: Path) -> None:
 
         run(main)
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     traces = read_traces(file)
     assert {tuple(texts(each)[-1].strip() for each in trace) for trace in traces} == {
         ("mine 0", "mine 1", "mine 2"),
@@ -493,7 +493,7 @@ def test_a_line_for_which_there_was_no_room_costs_itself_alone_and_no_line_of_an
     with program(tmp_path, LIMITED, file) as process:
         told = [output(process).readline() for _ in range(2)]
         record(file, *growing(2, "z", rollout="other"))
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert told == [f"{str(file)!r} [Errno {errno.EFBIG}] File too large: {str(file)!r}\n"] * 2
     (one, other), named = damages(file)
@@ -664,7 +664,7 @@ FORKED = """
 
 def test_a_fork_opens_the_file_itself_and_moves_no_place_of_its_parent(tmp_path: Path) -> None:
     with program(tmp_path, FORKED, tmp_path / "t.jsonl") as process:
-        told, _ = process.communicate(timeout=20)
+        told, _ = process.communicate(timeout=60)
     assert told == "7 1\n"
 
 

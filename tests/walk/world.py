@@ -375,7 +375,7 @@ class World:
 
     async def _see_handlers_gone(self) -> None:
         """A client that has hung up has taken its handler along."""
-        deadline = trio.current_time() + 5
+        deadline = trio.current_time() + 20
         while (left := self._without_clients()) and trio.current_time() < deadline:
             await trio.sleep(0.01)
         for nonce in left:
@@ -399,7 +399,7 @@ class World:
 
     async def see_clients_out(self, home: Home) -> None:
         """Those that wait for an answer of a rollout whose handler has failed have one, though its body goes on."""
-        deadline = trio.current_time() + 5
+        deadline = trio.current_time() + 20
         while waiting := [seen for seen in self.account.seen if seen.waits_in(home.step.number)]:
             if trio.current_time() > deadline:
                 for seen in waiting:
