@@ -1,4 +1,4 @@
-"""Medians of the rounds, the tables, and `bench/results.json`; and `bench/figures.json`, from which `plots` draws.
+"""Medians of the rounds, the tables, and `bench/results.json`; and `bench/figures.json`.
 
 The ratio of a row is the median of the ratios of the rounds, not the ratio of the medians: both servers of one round
 had the same weather. A target is met if this median, or the 95 % interval of six or more pairs, reaches it.
