@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from triocept import Rollout, open_upstream, serve_endpoint
-from triocept.types import Sampling
+from triocept.types import PartDelta, Sampling, assemble
 
-from .forwarding import CHAT, ask, base_of
+from .forwarding import CHAT, COMPLETIONS, MESSAGES, ask, base_of, requested
 from .sent import Sent
 
 pytestmark = pytest.mark.vllm
@@ -79,3 +79,48 @@ async def test_no_call_is_lost_or_made_twice_when_the_weights_of_vllm_change(
     assert {draft.why for draft in drafts} == ({"abort"} if mode == "abort" else set())
     calls = [address for address, _ in sent.documents if address.startswith(f"{vllm}/v1/chat")]
     assert len(calls) == len(turns) + len(drafts)
+
+
+@pytest.mark.parametrize(
+    ("provider", "agent"), [(CHAT, CHAT), (CHAT, MESSAGES), (COMPLETIONS, COMPLETIONS)], ids="-".join
+)
+@pytest.mark.parametrize("tokens", [None, "vllm"])
+async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_whole_answer(
+    vllm: str, sent: Sent, provider: str, agent: str, tokens: Any
+) -> None:
+    count = 1000
+    request = requested(agent, "hello", stream=True, sampling=Sampling(max_output_tokens=count))
+    options = {"dialect": provider, "model": "scripted", "tokens": tokens}
+    with trio.fail_after(300):
+        async with (
+            httpx2.AsyncClient(base_url=vllm, timeout=200) as trainer,
+            open_upstream(base_of(vllm, provider), **options) as upstream,
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(upstream) as rollout,
+            open_upstream(rollout.base_url(agent), dialect=agent, api_key=rollout.api_key) as client,
+            client.open_response(request) as events,
+        ):
+            read, pieces = [], 0
+            async for event in events:
+                read.append(event)
+                pieces += isinstance(event, PartDelta)
+                if pieces in (5, 10) and isinstance(event, PartDelta):
+                    (await trainer.post("/pause?mode=abort")).raise_for_status()
+                    (await trainer.post("/resume")).raise_for_status()
+    said, (turn,) = assemble(read), rollout.trace
+    assert said.stop_reason == "max_tokens"
+    assert said.usage is not None
+    assert said.usage.output_tokens == count
+    assert turn.response is not None
+    assert (turn.outcome, turn.response.text) == ("answered", said.text)
+    parts = [draft.response.text for draft in turn.drafts if draft.response is not None]
+    assert len(parts) == 2, "the server was not aborted in the middle of its answer"
+    assert said.text.startswith("".join(parts))
+    calls = [
+        each
+        for address, each in sent.documents
+        if address.startswith(vllm) and address.endswith("completions")
+    ]
+    left = [each.get("max_completion_tokens") or each["max_tokens"] for each in calls[-3:]]
+    assert left[0] == count > left[1] > left[2]
+    assert turn.tokens is None or turn.tokens.gaps == ()

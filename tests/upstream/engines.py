@@ -14,6 +14,12 @@ import trio
 
 from .provider import END, Asked, Provider, chunk, head, serve_provider, whole
 
+CHAT_ROUTE = {
+    "/v1/chat/completions": {"post": {"requestBody": {"content": {"application/json": {
+        "schema": {"$ref": "#/components/schemas/ChatCompletionRequest"}
+    }}}}}
+}  # fmt: skip
+CHAT_FIELDS = {"ChatCompletionRequest": {"properties": {"continue_final_message": {}}}}
 LENGTH = 4
 """Tokens of an answer; the first half comes at once, the rest when `Engine.rest` is set."""
 OPENAPI: dict[str, dict[str, Any]] = {
@@ -23,7 +29,9 @@ OPENAPI: dict[str, dict[str, Any]] = {
             "/resume": {"post": {}},
             "/is_paused": {"get": {}},
             "/weight_info": {"get": {}},
-        }
+            **CHAT_ROUTE,
+        },
+        "components": {"schemas": CHAT_FIELDS},
     },
     "vllm_0_14": {
         "paths": {
@@ -39,8 +47,9 @@ OPENAPI: dict[str, dict[str, Any]] = {
             }}}}},
             "/continue_generation": {"post": {}},
             "/model_info": {"get": {}},
+            **CHAT_ROUTE,
         },
-        "components": {"schemas": {"PauseGenerationReqInput": {"properties": {"mode": {}}}}},
+        "components": {"schemas": {**CHAT_FIELDS, "PauseGenerationReqInput": {"properties": {"mode": {}}}}},
     },
     "sglang_without_modes": {
         "paths": {"/pause_generation": {"post": {}}, "/continue_generation": {"post": {}}}

@@ -380,7 +380,8 @@ async def test_aborts_for_pauses_of_the_upstream_itself_never_end_a_call(stream:
 
 
 async def test_a_stream_that_is_aborted_after_its_agent_has_a_part_breaks_visibly() -> None:
-    async with serve_engine("vllm") as engine:
+    """If the server is not known to continue a text."""
+    async with serve_engine("llama_cpp") as engine:
         async with staged(engine.answer, CHAT) as stage, trio.open_nursery() as nursery:
 
             async def abort() -> None:

@@ -311,6 +311,7 @@ def keep_aborted(
     since: float,
     response: Response | None,
     tokens: Tokens | None,
+    counted: bool,
 ) -> None:
     """Record a call that the model's server has aborted, as a draft in the turn of `exchange`.
 
@@ -320,12 +321,13 @@ def keep_aborted(
         since: seconds from the start of the exchange to the start of the call.
         response, tokens: the part of the answer that the server has returned, and its tokens. None if the server
             returned no part.
+        counted: see `Draft.counted`.
     """
     turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
     turn = msgspec.structs.replace(
         turn, id="", response=response, tokens=tokens, notes={}, duration=exchange.elapsed - since
     )
-    exchange.drafts += (_draft_of(exchange, turn, "abort", counted=True, since=since),)
+    exchange.drafts += (_draft_of(exchange, turn, "abort", counted=counted, since=since),)
 
 
 def _draft_of(exchange: ExchangeState, turn: Turn, why: str, *, counted: bool, since: float) -> Draft:

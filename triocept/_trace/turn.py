@@ -55,7 +55,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
     why: str
     """Name of the handler that has read the answer: `approve`, `best_of`, `rewrite`, …. `abort` means that the
-    upstream's server aborted the answer, and the call was sent again."""
+    upstream's server aborted the answer, and the call was sent again. If the agent had received a part of the answer,
+    that part is the draft, and the agent got the rest of the text after it."""
     counted: bool = False
     """True if the draft's tokens count in addition to the tokens of the turn's answer."""
     common: int = 0
@@ -130,8 +131,9 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """True if a connection of the agent waited for the answer when the exchange got its outcome. A turn is recorded
     before the last byte is sent, so it does not contain how much of the answer the agent received."""
     rewritten: bool = False
-    """True if an upstream sampled `tokens` for this call, but the program answered the call with other content than the
-    upstream's."""
+    """True if the answer is not the answer that an upstream sampled. Either the program answered with other content, or
+    the server aborted its answer, and an upstream continued the text (see `drafts`); `tokens` are then the tokens of
+    the last part of the answer."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()

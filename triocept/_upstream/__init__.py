@@ -17,6 +17,7 @@
 * `relay`: divides a stream's bytes into pieces that consist of whole frames.
 * `limiter`: the maximum number of concurrent calls.
 * `pausing`: pauses while the server's weights change, and repeats calls that the server aborted.
+* `continuing`: requests the rest of a stream that the server aborted.
 * `versions`: the version of the weights, read from an answer.
 * `sessions`: reports to a router that a rollout has ended.
 * `tokens`: token ids and log probabilities, for training.

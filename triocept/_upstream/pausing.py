@@ -10,12 +10,13 @@ Rules:
    the route with a field for the mode. Without this field, every server aborts the calls in progress.
 4. If the server has no such route, triocept does not pause the server, and only stops sending calls to it. If the
    server cannot keep calls in progress, the mode `wait` is used in place of `keep`.
-5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` waits until such a
-   call has finished.
+5. If an agent has received a part of an answer, its call is not aborted: the mode `abort` waits until such a call has
+   finished.
 6. Only some dialects have a field which shows that the server aborted an answer. In the other dialects, the mode
    `abort` cancels the calls before the server is paused.
 7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
-   another program is sent again at most `MAX_ABORTED` times.
+   another program is sent again at most `MAX_ABORTED` times. If the agent has received a part of the answer, only the
+   rest is requested (see `continuing`).
 """
 
 from __future__ import annotations
@@ -112,11 +113,7 @@ def routes_of(document: Json) -> Routes | None:
         version = "/weight_info" if "/weight_info" in paths else None
         return Routes(server="vllm", pauses=pauses, resume="/resume", version=version) if pauses else None
     if "/pause_generation" in paths and "/continue_generation" in paths:
-        body = _object(
-            paths, "/pause_generation", "post", "requestBody", "content", "application/json", "schema"
-        )
-        name = str(body.get("$ref")).rpartition("/")[2]
-        if "mode" not in _object(document, "components", "schemas", name, "properties"):
+        if "mode" not in _fields(document, "/pause_generation"):
             return None
         retract: tuple[str, Json] = ("/pause_generation", {"mode": "retract"})
         pauses = {"keep": retract, "wait": retract, "abort": ("/pause_generation", {"mode": "abort"})}
@@ -131,8 +128,8 @@ class InFlight:
     """A call that was sent to the provider, and whose answer is not complete."""
 
     partial: Response | None = None
-    """The part of the answer that the server returned when the server aborted the call. None if the server did not
-    abort the call."""
+    """The part of the answer that the server returned before it aborted the call. None if the server did not abort the
+    call, or returned no part."""
     tokens: Tokens | None = None
     """The tokens of `partial`."""
 
@@ -170,6 +167,8 @@ class Pauses:
         self._transport = transport
         self._reader = reader
         self._routes: Routes | None = None
+        self._continues = False
+        """True if the server can continue a text."""
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
         """Event that is set at the end of the pause; None if the upstream is not paused."""
@@ -370,7 +369,9 @@ class Pauses:
     async def _find_routes(self) -> Routes | None:
         if self._routes is None:
             try:
-                self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
+                document = await self.send("GET", "/openapi.json", {}, LOOK_SECONDS)
+                self._routes = routes_of(document)
+                self._continues = "continue_final_message" in _fields(document, "/v1/chat/completions")
             except UpstreamError as exc:
                 log.debug("the server does not list its routes: %s", exc)
         return self._routes
@@ -385,10 +386,14 @@ class Pauses:
         except UpstreamError:
             return None
 
+    async def can_continue(self) -> bool:
+        """Return True if the server is known to continue the text of an aborted answer."""
+        return self._aborts_show and await self._find_routes() is not None and self._continues
+
     async def repeat(
         self,
         attempt: Callable[[], Awaitable[T]],
-        may_repeat: Callable[[UpstreamError], bool] = lambda error: True,
+        may_repeat: Callable[[UpstreamError], Awaitable[bool]] | None = None,
     ) -> T:
         """Return the result of `attempt()`, which sends a call. If the server aborts the call, call `attempt` again.
 
@@ -401,7 +406,9 @@ class Pauses:
             except UpstreamError as exc:
                 is_own, aborts = aborts != self.aborts, self.aborts
                 others += exc.code == ABORTED and not is_own
-                if exc.code != ABORTED or others > MAX_ABORTED or not may_repeat(exc):
+                if exc.code != ABORTED or others > MAX_ABORTED:
+                    raise
+                if may_repeat is not None and not await may_repeat(exc):
                     raise
             seconds = 0.0 if is_own or others < 2 else FIRST_PAUSE * 2.0 ** (others - 2)
             await trio.sleep(min(seconds, LONGEST_PAUSE))
@@ -441,6 +448,13 @@ def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
     except (DialectError, UpstreamError, TypeError, KeyError):
         return None
     return msgspec.structs.replace(response, stop_reason=None)
+
+
+def _fields(document: Json, path: str) -> Mapping[str, Json]:
+    """Return the fields of the JSON body that the route `path` accepts."""
+    body = _object(document, "paths", path, "post", "requestBody", "content", "application/json", "schema")
+    name = str(body.get("$ref")).rpartition("/")[2]
+    return _object(document, "components", "schemas", name, "properties")
 
 
 def _object(document: Json, *path: str) -> Mapping[str, Json]:

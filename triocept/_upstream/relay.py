@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart, begins_call
+from .._canonical.response import Usage
 from .._rollout.answer import Relayed
 from .._util.sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames
@@ -106,7 +107,7 @@ class Relay:
         hold_calls: bool = False,
         most_held: int = MAX_DOCUMENT,
     ) -> None:
-        self._parser = parser
+        self.parser = parser
         self._rewrite = rewrite
         self._hold_calls = hold_calls
         self._most_held = most_held
@@ -125,7 +126,7 @@ class Relay:
     @property
     def ending(self) -> bool:
         """True if the provider has sent the stop reason, so that nothing but the end of the stream is missing."""
-        return self._parser.ending
+        return self.parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
         """Return True if `data` is certainly content within the answer. Such data can be sent before it is parsed."""
@@ -135,8 +136,8 @@ class Relay:
             and not self._holding
             and self._frames.whole
             and not self._ready.data
-            and not self._parser.ending
-            and self._parser.is_plain_content(data)
+            and not self.parser.ending
+            and self.parser.is_plain_content(data)
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
@@ -165,12 +166,12 @@ class Relay:
         """Process the end of the provider's stream. Raise UpstreamTruncated if the answer is not complete."""
         if self.ended:
             return
-        rest, end = self._frames.rest(), self._parser.left_out
+        rest, end = self._frames.rest(), self.parser.left_out
         # Drop an incomplete frame: it has no meaning, and would make the end of the answer after it unreadable.
-        if rest and (not end or self._parser.frame_end.last.search(rest)):
+        if rest and (not end or self.parser.frame_end.last.search(rest)):
             self._take(rest)
         if not self.ended:
-            self._add(end, self._parser.close())
+            self._add(end, self.parser.close())
 
     def last(self) -> Relayed:
         """Return the last piece.
@@ -184,7 +185,7 @@ class Relay:
 
     def _take(self, frame: bytes) -> None:
         read, shown = (frame, frame) if self._rewrite is None else self._rewrite(frame)
-        self._add(shown, self._parser.feed(read))
+        self._add(shown, self.parser.feed(read))
 
     def _add(self, frame: bytes, events: list[Event]) -> None:
         self.ended = bool(events) and isinstance(events[-1], ResponseEnd)
@@ -243,6 +244,10 @@ class Pieces:
         self._pass_on = pass_on
         self._ended = False
         self._begun = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._relay.parser.usage
 
     async def next(self) -> Relayed | None:
         """Wait for the next piece and return it. Return None after the last piece.

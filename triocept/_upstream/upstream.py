@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -51,6 +51,7 @@ from ..dialects._failures import ABORTED
 from ..dialects.kit import ProviderCall
 from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
+from .continuing import Rest, rest_of
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
 from .given import (
@@ -452,46 +453,83 @@ class Upstream:
     # From the head to the agent
 
     async def _answer(self, exchange: ExchangeState, call: ProviderRequest) -> None:
-        """Answer an exchange. If the server aborts the call before the agent gets a byte, send the call again."""
+        """Answer an exchange. If the server aborts the call, send the call again.
+
+        If the agent has received a part of the answer, request only the rest, or raise the error of the abort.
+        """
+        sent: InFlight | None = None
+        since = 0.0
+        stream: ResponseStream | None = None
+        rest: Rest | None = None
 
         def begun() -> bool:
             return exchange.answer.began_at is not None or exchange.settled
 
-        sent: InFlight | None = None
-        since = 0.0
+        async def begin() -> ResponseStream:
+            nonlocal stream
+            stream = stream or await stack.enter_async_context(StreamContext(exchange))
+            return stream
 
         async def attempt() -> None:
             nonlocal sent, since
-            sent, since = None, exchange.elapsed
-            async with self._open(call, exchange, begun) as reply:
-                sent = reply.in_flight
-                exchange.answer.headers = passed_down(reply.headers)
-                exchange.annotate(**{UPSTREAM: self._note(call, reply)})
-                exchange.policy = partial(self._policy, reply)
-                if not call.stream or reply.media_type == "application/json":
-                    await self._answer_whole(exchange, reply, call)
-                else:
-                    await self._answer_stream(exchange, reply, call)
+            sent, since, earlier = None, exchange.elapsed, exchange.policy
+            try:
+                async with self._open(call, exchange, begun) as reply:
+                    sent = reply.in_flight
+                    exchange.answer.headers = passed_down(reply.headers)
+                    exchange.annotate(**{UPSTREAM: self._note(call, reply)})
+                    exchange.policy = partial(self._policy, reply, earlier=earlier)
+                    if rest is None and (not call.stream or reply.media_type == "application/json"):
+                        await self._answer_whole(exchange, reply, call)
+                    else:
+                        await self._answer_stream(exchange, reply, call, begin, rest)
+            except UpstreamError as exc:
+                if rest is None or exc.code == ABORTED:
+                    raise
+                log.debug("an aborted answer could not be continued: %s", exc)
+                raise rest.error from exc
 
-        def may_repeat(error: UpstreamError) -> bool:
-            nonlocal call
-            if begun():
+        async def may_repeat(error: UpstreamError) -> bool:
+            nonlocal call, stream, rest
+            if rest is not None and error is rest.error:
                 return False
-            response, tokens = (sent.partial, sent.tokens) if sent is not None else (None, None)
-            keep_aborted(exchange, error, since=since, response=response, tokens=tokens)
-            exchange.fold = exchange.tokens = exchange.policy = None
-            call = self._requests.of_exchange(exchange)
+            part, tokens = (sent.partial, sent.tokens) if sent is not None else (None, None)
+            if not begun():
+                stack.pop_all()
+                stream = exchange.fold = exchange.tokens = exchange.policy = None
+                call = self._requests.of_exchange(exchange)
+            elif exchange.settled or exchange.fold is None or part is None:
+                return False
+            else:
+                usage = part.usage if rest is None else rest.total(part.usage)
+                whole = msgspec.structs.replace(exchange.fold.response(), usage=usage)
+                call, joins = self._requests.of_exchange(exchange), exchange.dialect != self.dialect
+                found = rest_of(call, whole, self._codec.caps, error, joins=joins)
+                if found is None or not await self._pauses.can_continue():
+                    return False
+                call, rest = found
+                if whole.content:
+                    exchange.sampled = partial(Response, ())  # no single call has sampled the answer
+            keep_aborted(exchange, error, since=since, response=part, tokens=tokens, counted=rest is None)
             return True
 
-        await self._pauses.repeat(attempt, may_repeat)
+        async with AsyncExitStack() as stack:
+            await self._pauses.repeat(attempt, may_repeat)
 
     def _policy(
-        self, reply: ProviderReply, response: Response | None, sampled: Response | None = None
+        self,
+        reply: ProviderReply,
+        response: Response | None,
+        sampled: Response | None = None,
+        earlier: Callable[[Response | None], tuple[str | None, str | None]] | None = None,
     ) -> tuple[str | None, str | None]:
         """Return the version of the weights at the start of an answer, and the version at its end.
 
-        `sampled` is the model's own answer. None means that `response` is the model's answer.
+        `sampled` is the model's own answer. None means that `response` is the model's answer. `earlier` is the
+        `_policy` of the call that has begun the answer, if `reply` contains only the rest.
         """
+        if earlier is not None:
+            return earlier(None)[0], self._policy(reply, response, sampled)[1]
         response = sampled or response
         extra = response.extra if response is not None else None
         return self._pauses.versions(reply.in_flight, versions_in(extra) if extra else ())
@@ -510,20 +548,47 @@ class Upstream:
             await exchange.respond(named)
 
     async def _answer_stream(
-        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest
+        self,
+        exchange: ExchangeState,
+        reply: ProviderReply,
+        call: ProviderRequest,
+        begin: Callable[[], Awaitable[ResponseStream]],
+        rest: Rest | None,
     ) -> None:
+        """Pass the provider's stream on to the stream that `begin` returns.
+
+        `rest` is None unless the stream is the rest of an answer.
+        """
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
-        pieces = await self._pieces(reply, call, exchange if same_dialect else None)
-        piece = await pieces.next()
-        async with StreamContext(exchange) as stream:
+        pieces = await self._pieces(reply, call, exchange if same_dialect and rest is None else None)
+        try:
+            piece = await pieces.next()
+            stream = await begin()
             while piece is not None:
                 if piece.last:
                     reply.patience.stop()
                 if collector is not None:
                     version = reply.in_flight.version
                     exchange.tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
+                if rest is not None:
+                    piece = Relayed(
+                        None, tuple([new for event in piece.events for new in rest.placed(event)])
+                    )
                 await self._pass(piece, stream, exchange, reply, same_dialect=same_dialect)
                 piece = await pieces.next()
+        except UpstreamError as exc:
+            if exc.code == ABORTED and exchange.fold is not None and isinstance(pieces, Pieces):
+                whole = exchange.fold.response()
+                text = whole.text[len(rest.begun.text) if rest is not None else 0 :]
+                part = msgspec.structs.replace(
+                    whole, content=(Text(text),) if text else (), usage=pieces.usage
+                )
+                reply.in_flight.partial = part
+                if collector is not None:
+                    reply.in_flight.tokens = collector.tokens(
+                        part.usage, reply.in_flight.version, whole=False
+                    )
+            raise
 
     async def _pass(
         self,

@@ -20,7 +20,7 @@ from typing import ClassVar, TypeAlias
 
 from .._canonical.content import Blob, Json, Reasoning, RefusalText, Text
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, part_events
-from .._canonical.response import ResponsePart
+from .._canonical.response import ResponsePart, Usage
 from .._util.sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..errors import DialectError
 from ._documents import encode_json
@@ -42,6 +42,10 @@ class StreamParser(ABC):
     left_out: ClassVar[bytes] = b""
     """The bytes that end a stream of this dialect, and that some servers leave out. If `feed` has not returned
     `ResponseEnd` at the end of the stream, the server has left these bytes out, and a relay adds them."""
+
+    usage: Usage | None = None
+    """The token counts that the stream has contained so far. None if there were none, or if the parser does not keep
+    them. This field is read if the server aborts the stream."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:

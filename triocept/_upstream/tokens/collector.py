@@ -63,7 +63,7 @@ class Collector:
 
     def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:
         self._engine = engine
-        self._strip = strip
+        self.strip = strip
         self._temperature = temperature
         self.prompt_text: str | None = None
         """The prompt as text, if the server (llama.cpp) sends the prompt without token ids; otherwise None."""
@@ -105,7 +105,7 @@ class Collector:
             read = frame
         else:
             read = b"" if _is_empty(stripped) else encode_sse(encode_json(stripped))
-        if not self._strip.usage or "usage" not in stripped:
+        if not self.strip.usage or "usage" not in stripped:
             return read, read
         shown = {name: value for name, value in stripped.items() if name != "usage"}
         return read, b"" if _is_empty(shown) else encode_sse(encode_json(shown))
@@ -214,9 +214,9 @@ class Collector:
         self._named += [_id_named(name) for name in names] if isinstance(names, list) else []
 
     def _stripped(self, document: dict[str, Json]) -> dict[str, Json]:
-        names = _ROOT_IDS if self._strip.ids else ()
+        names = _ROOT_IDS if self.strip.ids else ()
         kept = {name: value for name, value in document.items() if name not in names}
-        names = (*(_CHOICE_IDS if self._strip.ids else ()), *(("logprobs",) if self._strip.logprobs else ()))
+        names = (*(_CHOICE_IDS if self.strip.ids else ()), *(("logprobs",) if self.strip.logprobs else ()))
         choices = kept.get("choices")
         if isinstance(choices, list):
             kept["choices"] = [

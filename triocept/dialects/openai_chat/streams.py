@@ -107,7 +107,6 @@ class ChunkParser(StreamParser):
         self._done = False
         self._finish: str | None = None
         self._matched: str | None = None
-        self._usage: Usage | None = None
         self._extra: dict[str, Json] = {}
 
     def feed(self, data: bytes) -> list[Event]:
@@ -137,7 +136,7 @@ class ChunkParser(StreamParser):
         if self._matched is not None and sequence is None:
             self._beside({MATCHED[0]: self._matched})
         extra = self._extra or None
-        events.append(ResponseEnd(stop_reason=stop, stop_sequence=sequence, usage=self._usage, extra=extra))
+        events.append(ResponseEnd(stop_reason=stop, stop_sequence=sequence, usage=self.usage, extra=extra))
         return events
 
     @abstractmethod
@@ -169,7 +168,7 @@ class ChunkParser(StreamParser):
         if not self._started and (identity or model or fields.peek("choices")):
             self._started = True
             events.append(ResponseStart(id=identity or "", model=model or "", dialect=self._name))
-        self._usage = parse_usage(fields.take("usage"), "usage") or self._usage
+        self.usage = parse_usage(fields.take("usage"), "usage") or self.usage
         for path, item in fields.items("choices"):
             self._choice(Fields(item, path), events)
         gather(self._extra, fields.rest() or {})
