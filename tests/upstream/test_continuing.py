@@ -155,7 +155,10 @@ async def test_the_chunks_of_a_continued_answer_are_those_of_one_stream() -> Non
 
 
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
-async def test_an_answer_that_is_aborted_again_is_continued_again(agent: str) -> None:
+async def test_an_answer_that_is_aborted_again_is_continued_again(
+    agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pausing, "FIRST_PAUSE", 0.001)
     server = Server(
         streamed("one\n", "\n", finish="abort"),
         streamed("\n", "\ntwo", finish="abort", usage=(13, 2)),

@@ -80,7 +80,9 @@ class Rest:
             part = event.part if isinstance(event, PartStart) else None
             if isinstance(part, Reasoning):
                 raise UpstreamError("the rest of the answer begins with reasoning")
-            if isinstance(part, Text) and self._joins:
+            if not isinstance(part, Text):
+                self._blanks = ""
+            elif self._joins:
                 self._shift -= 1
                 return
             yield PartEnd(self._shift - 1)

@@ -467,7 +467,8 @@ class Upstream:
 
         async def begin() -> ResponseStream:
             nonlocal stream
-            stream = stream or await stack.enter_async_context(StreamContext(exchange))
+            if stream is None:
+                stream = await stack.enter_async_context(StreamContext(exchange))
             return stream
 
         async def attempt() -> None:
