@@ -259,3 +259,40 @@ async def test_the_users_own_hooks_run_too(agent: str, gate_stage: Stage) -> Non
     ran = await gate_stage.run(agent, approve(model, {"*": Decision.approve()}))
     assert ran.files == {"own", "proof.txt"}
     assert len(ran.trace.services) == 1
+
+
+OFF: Any = {"disableAllHooks": True}
+DISABLED = [
+    (
+        "claude_code",
+        {".claude/settings.json": {**OFF, "env": {"CLAUDE_CODE_SIMPLE": "1"}}},
+        "CLAUDE_CODE_SIMPLE",
+    ),
+    (
+        "claude_code_newer",
+        {".claude/settings.json": {"env": {"CLAUDE_CODE_SAFE_MODE": "1"}}},
+        "CLAUDE_CODE_SAFE_MODE",
+    ),
+    ("opencode", {".env": "OPENCODE_PURE=1\n", "opencode.json": {"plugin": []}}, "OPENCODE_PURE"),
+    ("gemini_cli", {".gemini/.env": "GEMINI_RESTRICTED_MODE=true\n"}, "GEMINI_RESTRICTED_MODE"),
+    ("qwen_code", {".qwen/settings.json": {**OFF, "env": {"QWEN_CODE_SIMPLE": "1"}}}, "QWEN_CODE_SIMPLE"),
+    ("qwen_code_newer", {".qwen/.env": "QWEN_CODE_SAFE_MODE=1\n"}, "QWEN_CODE_SAFE_MODE"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("agent", "files", "variable"), DISABLED, ids=[each[0] for each in DISABLED])
+async def test_no_file_of_the_project_and_no_variable_disables_the_hook(
+    agent: str, files: Mapping[str, Any], variable: str, gate_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        (gate_stage.work / name).parent.mkdir(exist_ok=True)
+        (gate_stage.work / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    before = {path.name for path in gate_stage.work.iterdir() if path.is_file()}
+    model = [shell_call(agent, "echo hello > proof.txt"), DONE]
+    gate = Gate({"*": Decision.reject("not on a Sunday")}, on_bypass="end")
+    ran = await gate_stage.run(agent, ScriptedModel(model), gate=gate)
+    assert (ran.files, len(ran.trace.services)) == (before, 1)
+    monkeypatch.setenv(variable, "true")
+    again = await gate_stage.run(agent, ScriptedModel(model), gate=gate)
+    assert (again.files, len(again.trace.services)) == (before, 1)
