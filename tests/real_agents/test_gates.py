@@ -273,6 +273,7 @@ DISABLED = [
         {".claude/settings.json": {"env": {"CLAUDE_CODE_SAFE_MODE": "1"}}},
         "CLAUDE_CODE_SAFE_MODE",
     ),
+    ("codex_newer", {".codex/config.toml": "[features]\nhooks = false\n"}, "NO_VARIABLE"),
     ("opencode", {".env": "OPENCODE_PURE=1\n", "opencode.json": {"plugin": []}}, "OPENCODE_PURE"),
     ("gemini_cli", {".gemini/.env": "GEMINI_RESTRICTED_MODE=true\n"}, "GEMINI_RESTRICTED_MODE"),
     ("qwen_code", {".qwen/settings.json": {**OFF, "env": {"QWEN_CODE_SIMPLE": "1"}}}, "QWEN_CODE_SIMPLE"),
@@ -289,10 +290,16 @@ async def test_no_file_of_the_project_and_no_variable_disables_the_hook(
         (gate_stage.work / name).parent.mkdir(exist_ok=True)
         (gate_stage.work / name).write_text(content if isinstance(content, str) else json.dumps(content))
     before = {path.name for path in gate_stage.work.iterdir() if path.is_file()}
+
+    def trust(launch: Launch) -> None:
+        if agent.startswith("codex"):
+            with (gate_stage.config / "codex" / "config.toml").open("a") as config:
+                config.write(f'[projects."{gate_stage.work}"]\ntrust_level = "trusted"\n')
+
     model = [shell_call(agent, "echo hello > proof.txt"), DONE]
     gate = Gate({"*": Decision.reject("not on a Sunday")}, on_bypass="end")
-    ran = await gate_stage.run(agent, ScriptedModel(model), gate=gate)
+    ran = await gate_stage.run(agent, ScriptedModel(model), gate=gate, change=trust)
     assert (ran.files, len(ran.trace.services)) == (before, 1)
     monkeypatch.setenv(variable, "true")
-    again = await gate_stage.run(agent, ScriptedModel(model), gate=gate)
+    again = await gate_stage.run(agent, ScriptedModel(model), gate=gate, change=trust)
     assert (again.files, len(again.trace.services)) == (before, 1)

@@ -1,5 +1,6 @@
 """What would disable the hook of an agent with a gate is overridden, or refused before the agent starts."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from triocept import agents, serve_endpoint
 from triocept._rollout.hook_checks import check_hook
-from triocept._rollout.hooks import CLAUDE_CODE, HOOKS
+from triocept._rollout.hooks import CLAUDE_CODE, COPILOT, HOOKS
 from triocept.handlers import Decision
 
 GATE: Any = {"*": Decision.approve()}
@@ -65,7 +66,8 @@ async def test_a_variable_in_env_that_disables_hooks_is_refused(
     ("name", "option"), [(name, option) for name, hook in HOOKS.items() for option in hook.options]
 )
 async def test_an_option_that_disables_hooks_is_refused(name: str, option: str, program: Path) -> None:
-    for word in option, f"{option}=x":
+    words = [f"{option}=x"] if option.startswith("features") else [option, f"{option}=x"]
+    for word in words:
         with pytest.raises(ValueError, match=f"^argv contains {option}, which disables hooks, so "):
             await run(name, program, GATE, word)
         assert await run(name, program, None, word)
@@ -110,6 +112,24 @@ async def test_other_settings_of_the_project_are_no_problem(text: str, program: 
     file.unlink()
     file.mkdir()  # gemini-cli cannot read it
     assert await run("gemini_cli", program, GATE)
+
+
+@pytest.mark.parametrize("name", COPILOT.settings)
+async def test_copilots_settings_are_checked_up_to_the_root_of_the_repository(
+    name: str, program: Path
+) -> None:
+    work = program.parent / "repository" / "a" / "b"
+    file = program.parent / name
+    for folder in work, file.parent:
+        folder.mkdir(parents=True, exist_ok=True)
+    file.write_text('{"disableAllHooks": true}')
+    assert await run("copilot", program, GATE, cwd=work)
+    (program.parent / "repository" / ".git").touch()
+    assert await run("copilot", program, GATE, cwd=work)
+    (work.parents[1] / name).parent.mkdir(parents=True)
+    file = file.rename(work.parents[1] / name)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(file))} sets disableAllHooks, which disables"):
+        await run("copilot", program, GATE, cwd=work)
 
 
 async def test_settings_of_the_administrator_that_disable_hooks_are_refused(tmp_path: Path) -> None:

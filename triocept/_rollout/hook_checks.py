@@ -27,7 +27,7 @@ def check_hook(
     cwd: str | os.PathLike[str] | None,
 ) -> None:
     """Raise ValueError if the agent, started with these arguments, would not run `hook`."""
-    for problem in _problems(hook, argv, env, Path(cwd or os.curdir).absolute()):
+    for problem in _problems(hook, argv, env, Path(cwd or os.curdir).resolve()):
         raise ValueError(
             f"{problem}, so {hook.agent} would run tools without a decision of the rollout's gate. Remove it, or open "
             "the rollout without gate= and approve()"
@@ -37,15 +37,17 @@ def check_hook(
 def _problems(
     hook: Hook, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str | None], project: Path
 ) -> Iterator[str]:
-    words = [os.fspath(word).partition("=")[0] for word in argv]
+    words = [f"{os.fspath(word)}=" for word in argv]
     for option, times in hook.options.items():
-        if words.count(option) > times:
+        if sum(word.startswith(f"{option}=") for word in words) > times:
             yield f"argv contains {option}, which disables hooks"
     for name, value in hook.variables.items():
         if env.get(name) not in (None, "", value):
             yield f"env sets {name}, which disables hooks"
-    for place, wanted in hook.settings.items():
-        file = project / place
+    parents = [project, *project.parents]
+    root = next((at for at, folder in enumerate(parents) if (folder / ".git").exists()), 0)
+    folders = parents[: root + 1] if hook.reads_repository else parents[:1]
+    for file, wanted in [(each / name, wanted) for each in folders for name, wanted in hook.settings.items()]:
         if not file.is_file():
             continue
         try:

@@ -82,6 +82,9 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Mapping[str, Json]] = {}
     """Settings that can disable the hook, by the file in the working directory that contains them. For each setting:
     its value if the hook is enabled; `{}` stands for any object."""
+    reads_repository: bool = False
+    """True if the agent also reads these settings in the parents of the working directory, up to the root of its git
+    repository."""
 
     def question(self, document: Json) -> Question:
         try:
@@ -259,6 +262,7 @@ CODEX = Hook(
     content=_content_codex,
     own_errors=r"unsupported call: |failed to parse function arguments: |aborted\Z",
     unasked=frozenset({"write_stdin"}),
+    options={"features": 0, "features.hooks": 1, "features.codex_hooks": 0, "--disable": 0},
 )
 OPENCODE = Hook(
     agent="opencode",
@@ -286,7 +290,18 @@ QWEN_CODE = Hook(
     variables={"QWEN_CODE_SIMPLE": "0", "QWEN_CODE_SAFE_MODE": "0"},
     options={"--bare": 0, "--safe-mode": 0},
 )
-COPILOT = Hook(agent="Copilot", read=_read_copilot, render=_render_copilot, ids=False)
+COPILOT = Hook(
+    agent="Copilot",
+    read=_read_copilot,
+    render=_render_copilot,
+    ids=False,
+    settings={
+        f"{folder}/{name}.json": {"disableAllHooks": False}
+        for folder in (".github/copilot", ".claude")
+        for name in ("settings", "settings.local")
+    },
+    reads_repository=True,
+)
 HOOKS: Mapping[str, Hook] = {
     "claude_code": CLAUDE_CODE,
     "codex": CODEX,

@@ -53,12 +53,16 @@ stream_idle_timeout_ms = 1800000
 supports_websockets = {"true" if websocket else "false"}
 """
     path = home / "config.toml"
-    more = f"{codex_config(rollout)}{codex_hooks(rollout, directory, path)}"
+    hooks = codex_hooks(rollout, directory, path)
+    more = f"{codex_config(rollout)}{hooks}"
     write_text(path, f"model = {json.dumps(rollout.model, ensure_ascii=False)}\n{config}{more}")
+    enabled = (
+        ("-c", "features.hooks=true") if hooks else ()
+    )  # for a trusted project, whose settings replace the file's
     return Launch(
         argv=(
             *(executable, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),
-            prompt,
+            *(*enabled, prompt),
         ),
         env={"CODEX_HOME": str(home)},
         ungated=tuple(sorted(HOOKS["codex"].unasked)),
