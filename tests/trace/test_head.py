@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triocept import Message, Text, ToolCall
-from triocept._canonical.memory import Memory, MessageTable, common_head
+from triocept._canonical.memory import Memory, MessageTable, common_head, shared_head
 from triocept._canonical.tokens import Estimator, _Counted, estimate_input_tokens
 from triocept.dialects import dialect
 
@@ -98,6 +98,40 @@ def test_the_head_is_what_is_the_same_from_the_first_item_on(one: list[int], oth
     objects = [object() for _ in range(4)]
     these, those = [objects[each] for each in one], [objects[each] for each in other]
     assert common_head(these, those, is_not) == head
+
+
+@given(numbers, numbers, st.integers(0, 60), st.integers(0, 60))
+def test_the_shared_head_is_what_is_the_same_object_from_the_first_item_on(
+    one: list[int], other: list[int], before: int, behind: int
+) -> None:
+    objects = [Message("user", (Text(f"{number}"),)) for number in range(4)]
+    these, those = ([objects[0]] * before + [objects[each] for each in said] for said in (one, other))
+    these += [objects[1]] * behind
+    head = common_head(these, those, is_not)
+    assert shared_head(these, those) == shared_head(tuple(these), tuple(those)) == head
+    assert shared_head(those, these, before) == head
+
+
+def test_an_item_before_an_equal_text_or_number_is_compared_by_itself() -> None:
+    first, memory = {"a": 1}, Memory()
+
+    def read(*items: object) -> tuple[str, ...]:
+        return memory.read("d", "f", [first, *items], lambda item, path: repr(item))
+
+    for last in ("", "x", 1, None, True):
+        assert read(1, last) == (repr(first), "1", repr(last))
+        assert read(True, last) == (repr(first), "True", repr(last))
+
+
+def test_a_message_in_a_long_conversation_that_is_only_equal_is_kept_too() -> None:
+    table, around = MessageTable(), [Message("user", (Text(f"{number}"),)) for number in range(200)]
+    for size in range(0, 200, 20):  # the table checks some messages in each call
+        table.intern(tuple(around[:size]))
+    for number in range(4):
+        for _ in range(3):
+            again = Message("user", (Text("0"),))  # to be replaced by the first message
+            said = (*around[:100], _message(number), *around[100:], again)
+            assert [*map(msgspec.json.encode, table.intern(said))] == [*map(msgspec.json.encode, said)]
 
 
 def test_a_mark_that_moves_has_only_the_end_counted_anew() -> None:

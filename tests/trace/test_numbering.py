@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from triocept._canonical.content import Message, Opaque, Text, ToolResult
+from triocept._canonical.content import Message, Opaque, Text, ToolCall, ToolResult
+from triocept._canonical.memory import equal_messages
 from triocept._trace import chain
 from triocept._trace.linefile import LineFile
 from triocept._trace.numbering import Numbering
@@ -55,6 +56,37 @@ def test_each_conversation_is_stored_as_it_was_sent_to_the_byte(
         for message in messages:
             linked = chain.link(linked, chain.digest_of(encoded(message)))
         assert conversation.digests[-1] == linked
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("which", range(1, len(ALIKE)))
+def test_a_message_in_a_long_conversation_that_is_only_equal_is_stored_as_it_was_sent(
+    which: int, place: int
+) -> None:
+    around = [Message("user", (Text(f"{number}"),)) for number in range(80)]
+    numbering = Numbering()
+    numbering.of((*around[:40], alike(0, place), *around[40:]))
+    other = (*around[:40], alike(which, place), *around[40:], around[0])
+    stored = numbering.of(other)
+    numbers = [number for start, stop in stored.ranges for number in range(start, stop)]
+    assert [encoded(numbering.blobs[number].message) for number in numbers] == [*map(encoded, other)]
+
+
+def test_of_a_conversation_whose_last_message_is_rewritten_only_the_end_is_compared_by_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[Message] = []
+
+    def equal(one: Message, other: Message) -> bool:
+        compared.append(one)
+        return equal_messages(one, other)
+
+    monkeypatch.setattr("triocept._trace.numbering.equal_messages", equal)
+    numbering, said = Numbering(), [Message("assistant", (ToolCall("f", id="c"),)) for _ in range(500)]
+    marked, plain = (Message("user", (Text("go", extra),)) for extra in ({"mark": True}, None))
+    first = numbering.of((*said, marked))
+    assert len(numbering.of((*said, plain, marked)).digests) == len(first.digests) + 1
+    assert compared == [plain]
 
 
 def test_no_line_counts_as_written_if_the_file_cannot_be_opened(tmp_path: Path) -> None:

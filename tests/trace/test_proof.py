@@ -20,6 +20,7 @@ import jsonschema
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask
 from tests.trace.schema import PATH, schema
@@ -46,6 +47,7 @@ from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import TurnRecord
 from triocept.traces import (
     AgentStart,
+    DirectoryRecorder,
     Entry,
     Gap,
     Intent,
@@ -128,7 +130,7 @@ def played(rollout: str = "r", run: str = "n", turns: int = 3) -> list[Entry | T
     return [*done, call, trace, Score(rollout=rollout, run=run, name="reward", value=0.5, at=3.0)]
 
 
-async def put(recorder: JSONLRecorder, entry: Entry | Turn | ServiceCall | Trace) -> None:
+async def put(recorder: JSONLRecorder | DirectoryRecorder, entry: Entry | Turn | ServiceCall | Trace) -> None:
     match entry:
         case Turn():
             await recorder.record(entry)
@@ -189,6 +191,25 @@ def test_a_whole_file_has_no_gap_and_gives_back_what_was_recorded(whole: Path) -
     assert trace.ended == "body"
     assert trace.pending == ()
     assert [call.name for call in trace.services] == ["t"]
+
+
+@pytest.mark.parametrize("kind", [JSONLRecorder, DirectoryRecorder])
+def test_a_recorder_of_triocept_has_no_checkpoint_so_that_it_needs_no_lock(
+    kind: type[JSONLRecorder | DirectoryRecorder], tmp_path: Path
+) -> None:
+    path = tmp_path / "records"
+
+    async def main() -> None:
+        recorder = kind(path)
+        await recorder.aopen()
+        with trio.testing.assert_no_checkpoints():
+            for entry in played():
+                await put(recorder, entry)
+        await recorder.aclose()
+
+    run(main)
+    (file,) = path.iterdir() if path.is_dir() else [path]
+    assert [len(trace) for trace in read_traces(file)] == [3]
 
 
 def test_each_turn_has_its_intent_before_it_and_each_value_stands_once(whole: Path) -> None:

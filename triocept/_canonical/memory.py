@@ -49,6 +49,15 @@ _HASHED = 4 * 1024
 """Maximum characters that a glance hashes, from the beginning of each text."""
 _CROWD = 8
 """Maximum messages with the same glance that are compared one by one."""
+_REWRITTEN = 3
+"""Maximum items at the end of a conversation that an agent usually changes in its next call."""
+_ATOMS = (str, int, float, type(None))
+"""Types of JSON values of which Python may use one object for all equal values."""
+_LONG = 32
+"""Minimum messages of a conversation that are checked with `is_exact`. A shorter conversation is compared in less
+time than such a check takes."""
+_CHECKED = 64
+"""Maximum messages that one call checks with `is_exact`."""
 
 
 @dataclass
@@ -98,8 +107,8 @@ class Memory:
 
     def __init__(self) -> None:
         self._requests: dict[str, _Latest] = {}
-        self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
-        self._groups: dict[tuple[str, str], tuple[Sequence[Json], Sequence[Any]]] = {}
+        self._latest: dict[tuple[str, str], tuple[tuple[Json, ...], Sequence[object]]] = {}
+        self._groups: dict[tuple[str, str], tuple[tuple[Json, ...], Sequence[Any]]] = {}
 
     def fork(self) -> Memory:
         other = Memory()
@@ -159,16 +168,17 @@ class Memory:
             items: the received items. The memory keeps these items, so the caller must not change them later.
             parse: a function that parses an item; its arguments are the item and the item's path.
         """
-        old, made = self._latest.get((dialect, field), ([], ()))
+        items = (*items,)
+        old, made = self._latest.get((dialect, field), ((), ()))
         same = 0
         if items and old:
             if items[0] is old[0]:  # otherwise the document shares no item with the last one
-                same = common_head(items, old, is_not)
+                same = shared_head(items, old)
             if same < len(items) and same < len(old):
                 same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
         new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
         parsed = made if same == len(made) and not new else (*made[:same], *new)
-        self._latest[dialect, field] = ((*items,), parsed)
+        self._latest[dialect, field] = items, parsed
         return parsed  # type: ignore[return-value]
 
     def group(
@@ -188,8 +198,9 @@ class Memory:
                 that are the same objects as in the latest call, and the groups of the latest call.
         """
         old, groups = self._groups.get((dialect, field), ((), ()))
-        groups = group(items, common_head(items, old, is_not), groups)
-        self._groups[dialect, field] = ((*items,), groups)
+        known = (*items,)
+        groups = group(items, shared_head(known, old), groups)
+        self._groups[dialect, field] = known, groups
         return groups
 
 
@@ -207,6 +218,8 @@ class MessageTable:
         """The messages of the latest conversation, as received."""
         self._kept: tuple[Message, ...] = ()
         """The kept messages of the latest conversation."""
+        self._exact = 0
+        """A number of messages at the beginning of `_given`, all of which are exact (see `is_exact`)."""
 
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
@@ -220,7 +233,10 @@ class MessageTable:
             kept_form: a function that returns the form in which a new message is kept. None means that the message
                 itself is kept.
         """
-        head = common_head(messages, self._given, is_not)
+        exact = self._exact
+        head = (
+            shared_head(messages, self._given, exact) if exact else common_head(messages, self._given, is_not)
+        )
         ours = head if self._kept is self._given else common_head(messages, self._kept, is_not)
         head = max(head, ours)
         kept = [
@@ -230,6 +246,12 @@ class MessageTable:
         kept += [self._find(message, kept_form) for message in messages[head + len(kept) :]]
         shared = ours == head and all(map(is_, kept, messages[head:]))
         self._given, self._kept = messages, messages if shared else (*self._kept[:head], *kept)
+        if exact or head >= _LONG:
+            exact = min(exact, head)
+            most = min(exact + _CHECKED, head)
+            while exact < most and is_exact(messages[exact]):
+                exact += 1
+            self._exact = exact
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
@@ -265,6 +287,46 @@ def common_head(
     once, in C code.
     """
     return next(compress(count(), map(differ, items, old)), min(len(items), len(old)))
+
+
+def shared_head(items: Sequence[object], old: Sequence[object], exact: int | None = None) -> int:
+    """Return how many items at the beginning of two tuples, or of two lists, are the same objects.
+
+    An agent repeats all items, or all except the last few. If the last of these repeated items is the same object in
+    both, all items before it are compared with `==`. This takes a tenth of the time, because for an identical
+    object, Python does not call `==`. But an item that is equal and not identical is counted, too.
+
+    Args:
+        items: the items of a call.
+        old: the items of the previous call.
+        exact: the number of items at the beginning of `old` that may be compared with `==`. Default: all items. An item
+            that contains JSON may equal an item with other JSON, because 1 equals `True` in Python.
+    """
+    size = min(len(items), len(old))
+    for end in (size, size - _REWRITTEN):
+        if exact is not None and exact < end:
+            end = exact
+        if end <= 0 or (last := items[end - 1]) is not old[end - 1] or isinstance(last, _ATOMS):
+            continue
+        if items[:end] == old[:end]:
+            return end if end == size else end + common_head(items[end:], old[end:], is_not)
+    return common_head(items, old, is_not)
+
+
+def is_exact(message: Message) -> bool:
+    """Return True if each message that is equal to `message` has the same JSON encoding.
+
+    Return False if the message contains JSON, because 1 equals `True` in Python.
+    """
+    if message.extra is not None:
+        return False
+    parts: list[Part] = [*message.content]
+    for part in parts:
+        if isinstance(part, Opaque) or part.extra is not None:
+            return False
+        if isinstance(part, ToolResult):
+            parts += part.content
+    return True
 
 
 def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:

@@ -8,13 +8,12 @@ thumb on OpenAI's and Anthropic's own help pages. An image counts as 1,600 token
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_not
 from typing import Generic, TypeVar
 
 import msgspec
 
 from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
-from .memory import common_head
+from .memory import shared_head
 from .request import Request, Tool
 from .response import Response, Usage
 
@@ -84,9 +83,7 @@ class _Counted(Generic[T]):
     def count(self, items: tuple[T, ...]) -> int:
         if items is self._items:  # the usual case for tools
             return self._sum
-        known = len(self._items)
-        if items[:known] != self._items:  # identical objects compare equal at once, which is faster still
-            known = common_head(items, self._items, is_not)
+        known = shared_head(items, self._items)
         gone = self._items[known:]
         if len(gone) > known:  # then counting again is less work than subtracting
             known, gone, self._sum = 0, (), 0

@@ -34,7 +34,8 @@ from .event_sender import EventSender
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Entry)
-for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does not import trio
+_OWN = (JSONLRecorder, DirectoryRecorder)
+for kind in _OWN:  # here, because `_trace` does not import trio
     protected_methods(kind)
 
 
@@ -66,6 +67,9 @@ class RecordWriter:
         self.recorder = recorder
         self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)
+        self._never_waits = isinstance(recorder, _OWN)
+        """True if the methods of the recorder have no checkpoint. While such a method runs, no other task runs, and no
+        cancellation arrives. So the method needs neither the lock nor a cancel scope."""
         self._lock = trio.Lock()
         shared = parent is not None and parent.recorder is recorder
         self._raised: list[Exception] = parent._raised if parent is not None and shared else []
@@ -115,21 +119,27 @@ class RecordWriter:
             self._add_turn(turn)
             return turn
         self.check_free()
+        if self._never_waits and not self._lock.locked():
+            return await self._record(self.recorder, make_turn)
         with trio.CancelScope(shield=True):
             await self._begin()
             try:
-                turn = self.redactor.turn(make_turn(len(self._trace)))
-                try:
-                    await self._pass_on(self.recorder.record, turn)
-                except BaseException as exc:
-                    error = TurnError(
-                        type=type(exc).__name__, message=f"the turn could not be recorded: {exc}", status=500
-                    )
-                    self._add_turn(msgspec.structs.replace(turn, outcome="failed", error=error))
-                    raise
-                self._add_turn(turn)
+                turn = await self._record(self.recorder, make_turn)
             finally:
                 self._lock.release()
+        return turn
+
+    async def _record(self, recorder: Recorder, make_turn: Callable[[int], Turn]) -> Turn:
+        turn = self.redactor.turn(make_turn(len(self._trace)))
+        try:
+            await self._pass_on(recorder.record, turn)
+        except BaseException as exc:
+            error = TurnError(
+                type=type(exc).__name__, message=f"the turn could not be recorded: {exc}", status=500
+            )
+            self._add_turn(msgspec.structs.replace(turn, outcome="failed", error=error))
+            raise
+        self._add_turn(turn)
         return turn
 
     def _add_turn(self, turn: Turn) -> None:
@@ -166,12 +176,16 @@ class RecordWriter:
         entry = cast(E, self.redactor.entry(entry))
         if self._takes_entries:
             self.check_free()
-            with trio.CancelScope(shield=True):
-                await self._begin()
-                try:
-                    await self._pass_on(cast(EntryRecorder, self.recorder).record_entry, entry)
-                finally:
-                    self._lock.release()
+            record = cast(EntryRecorder, self.recorder).record_entry
+            if self._never_waits and not self._lock.locked():
+                await self._pass_on(record, entry)
+            else:
+                with trio.CancelScope(shield=True):
+                    await self._begin()
+                    try:
+                        await self._pass_on(record, entry)
+                    finally:
+                        self._lock.release()
         self.writer.add(entry)
         if self.events is not None:
             self.events.entry(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .._canonical.content import Message
-from .._canonical.memory import common_head, equal_messages
+from .._canonical.memory import equal_messages, is_exact, shared_head
 from . import chain
 
 _RECENT = 16
@@ -45,6 +45,12 @@ class Conversation:
         given = self.given
         return given == messages[: len(given)] and all(given[at] is messages[at] for at in self.inexact)
 
+    def shared_head(self, messages: tuple[Message, ...]) -> int:
+        """Return a number of messages at the beginning of `messages` that are also at the beginning of `given`."""
+        given = self.given
+        head = shared_head(messages, given)
+        return head if all(given[at] is messages[at] for at in self.inexact if at < head) else 0
+
     def append(self, said: Said, number: int) -> None:
         """Add a message to the end of the conversation. `number` is the number of a blob with this message."""
         if not said.is_exact:
@@ -58,12 +64,12 @@ class Conversation:
 
     def head(self, length: int) -> Conversation:
         """Return a new conversation of the first `length` messages."""
-        ranges: list[tuple[int, int]] = []
-        left = length
-        for start, stop in self.ranges:
-            if left <= 0:
-                break
-            ranges.append((start, min(stop, start + left)))
+        ranges = self.ranges[:]
+        left = len(self.items) - length
+        while left > 0:  # a conversation whose last message is often rewritten has many ranges
+            start, stop = ranges.pop()
+            if stop - start > left:
+                ranges.append((start, stop - left))
             left -= stop - start
         head = Conversation(self.items[:length], ranges, self.digests[: length + 1])
         head.inexact = [at for at in self.inexact if at < length]
@@ -118,9 +124,13 @@ class Numbering:
             conversation = latest
         else:
             # A message that equals the previous call's message at the same position need not be encoded.
-            items = [
-                said if equal_messages(message, like) else self._said(message)
-                for message, like, said in zip(messages, latest.given, latest.items, strict=False)
+            head = latest.shared_head(messages)
+            items = latest.items[:head]
+            items += [
+                said if message is like or equal_messages(message, like) else self._said(message)
+                for message, like, said in zip(
+                    messages[head:], latest.given[head:], latest.items[head:], strict=False
+                )
             ]
             items += [self._said(message) for message in messages[len(items) :]]
             conversation = self._take(items)
@@ -148,7 +158,7 @@ class Numbering:
         for known in reversed(self._recent):
             others = known.items
             if most < len(others) and most < len(items) and others[most] == items[most]:  # else not longer
-                head = common_head(items, others)
+                head = shared_head(items, others)
                 if head == len(others):
                     self._recent.remove(known)
                     return known
@@ -163,7 +173,6 @@ class Numbering:
             digest = chain.digest_of(value)
             said = self._by_digest.get(digest)
             if said is None:
-                is_exact = value.find(b'"extra":') < 0 > value.find(b'"Opaque"')  # faster than `in`
-                said = Said(message, digest, value, -1, is_exact)
+                said = Said(message, digest, value, -1, is_exact(message))
                 self._by_digest[digest] = self._by_id[id(message)] = said
         return said
