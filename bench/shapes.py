@@ -43,8 +43,8 @@ from .targets import AGENT_TITLES, LEGACY, OURS
 
 ROUNDS = 3
 PARTS = ("decode", "count values", "read", "record")
-"""Parts of a turn, after a plain decode of its body for comparison. `count values`: check how many JSON values the body
-has, which only bodies above 1 MB need."""
+"""Parts of a turn, after a plain decode of its body for comparison. `count values`: find what the body repeats, and
+check how many JSON values it has, which only bodies above 1 MB need."""
 WAITING = 500
 """Requests that wait; 260 KB each, on average."""
 HELD_AGENT = "claude_code"
@@ -103,13 +103,15 @@ async def growth(agent: str) -> dict[str, float]:
         clocks = [clock()]
         msgspec.json.decode(body)
         clocks.append(clock())
-        await check_values(body, limit)
+        repeat = reader.find(body, codec.transcript) if len(body) > limit else None
+        marks = await check_values(body, limit, repeat)
         clocks.append(clock())
-        if (found := reader.read(body, codec.transcript)) is None:
+        if (found := reader.read(body, codec.transcript, repeat)) is None:
             document = msgspec.json.decode(body)
             first = reader.begin(body, codec.transcript, document, memory)
             assert first is not None
             found = document, first
+        found[1].marks = marks
         request = codec.parse_request(found[0], memory=found[1].memory)
         reader.keep(found[1])
         clocks.append(clock())

@@ -253,6 +253,22 @@ def test_a_conversation_is_used_by_one_call_at_a_time(reader: BodyReader) -> Non
     assert by_reader(reader, body(turns(7)), "messages") == (plain(body(turns(7))), True)
 
 
+def test_what_was_found_before_another_call_continued_the_conversation_is_found_again(
+    reader: BodyReader,
+) -> None:
+    by_reader(reader, body(turns(5)), "messages")
+    repeat = reader.find(body(turns(7)), "messages")
+    assert repeat is not None
+    by_reader(reader, body(turns(6)), "messages")
+    (known,) = reader._alive()
+    assert known is not repeat.conversation
+    found = reader.read(body(turns(7)), "messages", repeat)
+    assert found is not None
+    assert found[0] == json.loads(body(turns(7)))
+    assert found[1].items[:6] == known.items
+    assert found[1].items[5] is known.items[5]
+
+
 @pytest.mark.parametrize("second", [turns(6), [*turns(2), "other", *turns(5)]])
 def test_a_call_whose_conversation_is_evicted_meanwhile_has_its_document(
     reader: BodyReader, monkeypatch: pytest.MonkeyPatch, second: list[object]

@@ -35,6 +35,8 @@ Rules:
    everything in the conversation.
 9. The work of one step is limited. The limits apply to the bytes and items that are decoded, and to the lists and
    objects in these items.
+10. A `Repeat` states which bytes of a body repeat a kept body. These bytes also need not be counted again: see
+    `_server/documents.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
 from types import MappingProxyType
-from typing import final
+from typing import NamedTuple, final
 from weakref import ref
 
 import msgspec
@@ -105,7 +107,8 @@ class Conversation:
     """A conversation up to its latest body.
 
     Only the content of `memory` and the positions (`start`, `ends`) change later: the positions are computed when the
-    positions are first needed.
+    positions are first needed. The caller sets `marks`, the `Marks` of the body, before it passes the conversation to
+    `BodyReader.keep`. If `marks` is None, the marks of the body were not counted.
 
     Args:
         body: the body.
@@ -131,6 +134,7 @@ class Conversation:
         "fresh",
         "items",
         "long",
+        "marks",
         "memory",
         "rest",
         "size",
@@ -160,6 +164,7 @@ class Conversation:
         self.ends: list[int] | None = ends
         self.rest: dict[str, Json] | None = rest
         self.long: Mapping[str, tuple[bytes, Json]] = long
+        self.marks: Marks | None = None
 
     def repeated(self, body: bytes, field: str) -> int:
         """Return how many items at the beginning of this conversation `body` repeats.
@@ -187,6 +192,17 @@ class Conversation:
         return (
             len(body) > size and body.startswith(view[: self.start]) and body.endswith(view[self.ends[-1] :])
         )
+
+    def compared(self, body: bytes, count: int) -> Repeat:
+        """Return which bytes of `body` repeat this conversation, if `body` repeats the first `count` items.
+
+        If `count` is 0, `surrounds(body)` must be True.
+        """
+        assert self.ends
+        start = self.ends[count - 1] if count else self.start
+        behind = memoryview(self.body)[self.ends[-1] :]
+        same = start + len(behind) <= len(body) and body.endswith(behind)
+        return Repeat(self, count, start, len(behind) if same else 0)
 
     def is_continued(self, count: int) -> bool:
         """Return True if a body that repeats the first `count` items continues this conversation.
@@ -277,6 +293,26 @@ class Conversation:
         return document, document[self.field], ends, long
 
 
+class Marks(NamedTuple):
+    """A number of commas and opening brackets in a body. One more than this number is a limit on the body's values."""
+
+    number: int
+    outside: bool
+    """True if only those outside of strings were counted; False if all were counted."""
+
+
+class Repeat(NamedTuple):
+    """The bytes of a body that repeat the latest body of a kept conversation."""
+
+    conversation: Conversation
+    items: int
+    """Number of items at the beginning of the list that are repeated."""
+    start: int
+    """Number of repeated bytes at the beginning of the body. They end outside of any JSON string."""
+    end: int
+    """Number of repeated bytes at the end of the body. In the kept body, they begin outside of any JSON string."""
+
+
 def _share_texts(new: Json, old: Json, levels: int = _LEVELS) -> Json:
     """Return `new`, whose long texts that equal the texts at the same places in `old` are replaced by the old objects.
 
@@ -304,11 +340,10 @@ class BodyReader:
         """Number of consecutive latest bodies that repeated no item."""
         self._closed = False
 
-    def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
-        """Return the document of a body that repeats a part of an earlier body, and the document's conversation.
+    def find(self, body: bytes, field: str) -> Repeat | None:
+        """Return which bytes of a body repeat an earlier body.
 
-        Return None if the body repeats no item, and does not repeat all other fields either. Pass the conversation to
-        `keep` once the document is parsed.
+        Return None if the body repeats no item, and does not repeat all other fields either.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST:
             return None
@@ -321,7 +356,26 @@ class BodyReader:
                 best, count = known, repeated
                 if repeated and known.is_continued(repeated):
                     break
-        if best is None or (found := best.read(body, count)) is None:
+        return None if best is None else best.compared(body, count)
+
+    def read(self, body: bytes, field: str, repeat: Repeat | None = None) -> tuple[Json, Conversation] | None:
+        """Return the document of a body that repeats a part of an earlier body, and the document's conversation.
+
+        Return None if the body repeats no item, and does not repeat all other fields either. Pass the conversation to
+        `keep` once the document is parsed.
+
+        Args:
+            body: the body.
+            field: the field that holds the conversation.
+            repeat: an earlier result of `find` for this body. If the conversation is no longer kept, because another
+                call continues it, the result is not used.
+        """
+        if repeat is None or repeat.conversation not in self._alive():
+            repeat = self.find(body, field)
+        if repeat is None:
+            return None
+        best, count = repeat.conversation, repeat.items
+        if (found := best.read(body, count)) is None:
             return None
         self._missed = 0
         if best.is_continued(count):

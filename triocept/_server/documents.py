@@ -6,6 +6,9 @@ Rules:
    agent with a picture has five megabytes. Other agents must not wait while this body is decoded. A piece contains at
    least one item of a list.
 2. The number of values is limited before a body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of memory.
+   Commas and opening brackets are counted. Of a body that repeats an earlier body (`Repeat`), only the new bytes are
+   counted; the number of the earlier body gives the rest (see `_count_new`). A body is refused only after all its bytes
+   were counted.
 3. A request with very many items (such as messages) is parsed in a thread. Then its tokens are estimated, and its
    messages are redacted, in steps with schedule points between them. Without a thread, a request with 100,000 items
    would delay every other agent for half a second, because an item takes some microseconds. A usual request is parsed
@@ -27,6 +30,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
+from .._canonical.resent import Marks, Repeat
 from .._rollout.rollout_state import RolloutState
 from .._util.threads import run_in_thread
 from ..dialects import Dialect, Target
@@ -67,20 +71,48 @@ async def read_body(body: bytes, max_items: int) -> Json:
         raise DialectError(f"the body is {exc}") from exc
 
 
-async def check_values(body: bytes, max_items: int) -> None:
+async def check_values(body: bytes, max_items: int, repeat: Repeat | None = None) -> Marks | None:
     """Check the number of values in a body. If the body is large, other tasks can run while this function works.
+
+    Return the number that was counted; None if the body has too few bytes for a count. `repeat` states which bytes of
+    the body repeat an earlier body.
 
     Raises:
         Refusal: with 413, because the body has more than `max_items` values.
     """
     if len(body) <= max_items:
-        return
-    marks = 0
-    for start in range(0, len(body), _STEP):
-        marks += count_marks(body, start, start + _STEP)
-        await trio.lowlevel.checkpoint()
-    if marks > max_items and await _has_more_outside(body, max_items):
+        return None
+    if repeat is not None and (new := await _count_new(body, max_items, repeat)) is not None:
+        return new
+    if (marks := await _count(body, 0, len(body))) <= max_items:
+        return Marks(marks, outside=False)
+    outside, _ = await _count_outside(body, 0, len(body), max_items)
+    if outside > max_items:
         raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
+    return Marks(outside, outside=True)
+
+
+async def _count_new(body: bytes, max_items: int, repeat: Repeat) -> Marks | None:
+    """Return the marks of a body that repeats an earlier body. Only the bytes that are not repeated are counted.
+
+    Return None if the number is uncertain, or exceeds `max_items`.
+
+    The number is exact: both bodies begin with the same bytes, and end with the same bytes, so they differ only in the
+    marks of their middles. For marks outside of strings, this requires that no string is open where the middle begins,
+    and where it ends. In the earlier body, which is valid JSON, an item ends at both places. The new body has the same
+    bytes up to the first place. At the second place, `_count_outside` shows if a string is open.
+    """
+    old, known = repeat.conversation.body, repeat.conversation.marks
+    start, old_end, end = repeat.start, len(old) - repeat.end, len(body) - repeat.end
+    if known is None or old_end - start > len(body):  # then counting the whole body takes less time
+        return None
+    if not known.outside:
+        count = known.number - await _count(old, start, old_end) + await _count(body, start, end)
+        return Marks(count, outside=False) if count <= max_items else None
+    before, _ = await _count_outside(old, start, old_end, len(old))
+    new, is_outside = await _count_outside(body, start, end, max_items)
+    count = known.number - before + new
+    return Marks(count, outside=True) if is_outside and count <= max_items else None
 
 
 async def read_unrepaired(body: bytes) -> Json:
@@ -119,21 +151,38 @@ async def _decode_in_pieces(body: bytes) -> Json:
     return document
 
 
-async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if `body` has more than `most` commas and opening brackets outside of strings."""
-    at = marks = quotes = 0
-    while at < len(body) and marks <= most and quotes <= 4 * most:  # a mark or a colon is between two strings
-        piece = _whole_escapes(body[at : at + _PIECE])
-        if at // _STEP != (at + len(piece)) // _STEP:
+async def _count(body: bytes, start: int, end: int) -> int:
+    """Return the number of marks in `body[start:end]`, inside and outside of strings."""
+    marks = 0
+    for at in range(start, end, _STEP):
+        if at > start:
             await trio.lowlevel.checkpoint()
+        marks += count_marks(body, at, min(at + _STEP, end))
+    return marks
+
+
+async def _count_outside(body: bytes, start: int, end: int, most: int) -> tuple[int, bool]:
+    """Return the number of marks outside of strings in `body[start:end]`, and True if no string is open at `end`.
+
+    `body[start]` must be outside of a string. If the number exceeds `most`, the counting ends, and the number is more
+    than `most`. This also happens if there are too many strings: valid JSON has a mark or a colon between two strings.
+    """
+    at, marks, quotes, step = start, 0, 0, start // _STEP
+    while at < end and marks <= most:
+        piece = _whole_escapes(body[at : min(at + _PIECE, end)])
         at += len(piece)
+        if at // _STEP != step:
+            step = at // _STEP
+            await trio.lowlevel.checkpoint()
         if b"\\" in piece:
             piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = piece.split(b'"')  # alternately inside and outside of a string
         outside = b"".join(pieces[quotes % 2 :: 2])
         marks += count_marks(outside, 0, len(outside))
         quotes += len(pieces) - 1
-    return marks > most or quotes > 4 * most
+        if quotes > 4 * most:
+            marks = most + 1
+    return marks, quotes % 2 == 0
 
 
 def count_marks(body: bytes, start: int, end: int) -> int:

@@ -245,16 +245,23 @@ async def _read_call(
             except (msgspec.DecodeError, UnicodeError, RecursionError):
                 pass  # `read_body` repairs it, or raises with the fault and its position
         return await read_body(body, limits.document_items), rollout
-    await check_values(body, limits.document_items)
     bodies, field = rollout.bodies, dialect.transcript
     is_own = own_dialects().get(dialect.name) is dialect  # the parser of another dialect may change the items
-    if is_own and (found := bodies.read(body, field)) is not None:
+    repeat = marks = None
+    if len(body) > limits.document_items:
+        repeat = bodies.find(body, field) if is_own else None
+        marks = await check_values(body, limits.document_items, repeat)
+    if is_own and (found := bodies.read(body, field, repeat)) is not None:
+        found[1].marks = marks
         return found
     document = await read_unrepaired(body)
     if document is None:
         return await read_body(body, limits.document_items), rollout
     begun = bodies.begin(body, field, document, rollout.memory) if is_own else None
-    return document, begun or rollout
+    if begun is None:
+        return document, rollout
+    begun.marks = marks
+    return document, begun
 
 
 async def _receive(
