@@ -152,7 +152,12 @@ class Fold(msgspec.Struct):
                 case ResponseEnd():
                     self._end = event
         except KeyError as exc:
-            raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
+            raise _never_started(exc.args[0]) from None
+
+    def check_started(self, index: int) -> None:
+        """Raise a DialectError if no part with this index was started."""
+        if index not in self._parts:
+            raise _never_started(index)
 
     def response(self) -> Response:
         end = self._end or ResponseEnd()
@@ -167,6 +172,10 @@ class Fold(msgspec.Struct):
             extra=extra or None,
             dialect=self._start.dialect,
         )
+
+
+def _never_started(index: object) -> DialectError:
+    return DialectError(f"an event belongs to part {index}, which was never started")
 
 
 def assemble(events: Iterable[Event]) -> Response:
@@ -230,7 +239,7 @@ class Seams(dict[int, str]):
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
-                if "\ud800" <= text[-1:] <= "\udbff":
+                if ends_in_half(text):
                     self[index], text = text[-1], text[:-1]
                 return (PartDelta(index, mended_text(text)),) if text else ()
             case PartEnd(index=index) if index in self:
@@ -241,6 +250,11 @@ class Seams(dict[int, str]):
                 return (*rest, event)
             case _:
                 return (event,)
+
+
+def ends_in_half(text: str) -> bool:
+    """Return True if `text` ends with the first half of a surrogate pair."""
+    return "\ud800" <= text[-1:] <= "\udbff"
 
 
 def begins_call(event: Event) -> bool:

@@ -19,6 +19,7 @@ from .._canonical.events import (
     ResponseEnd,
     ResponseStart,
     Seams,
+    ends_in_half,
     part_events,
 )
 from .._canonical.given import given_event, given_increment, given_response, read_back
@@ -298,6 +299,7 @@ class ResponseStream:
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
+        self._exchange = exchange
         self._send = exchange.send
         self._started = False
         self._count = 0
@@ -400,6 +402,8 @@ class ResponseStream:
         the stream is unchanged.
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
+        if isinstance(event, PartDelta) and ends_in_half(event.text) and self._exchange.fold is not None:
+            self._exchange.fold.check_started(event.index)  # otherwise checked only when the half is sent
         started, seams = self._started, Seams(self._seams)
         start = () if started or isinstance(event, ResponseStart) else (ResponseStart(),)
         try:
