@@ -36,6 +36,7 @@ class Guest:
     pieces = served = in_turns = 0
     arrived_at = 0.0
     progress = None
+    had_key = False
 
     def is_readable(self) -> bool:
         return False

@@ -5,6 +5,8 @@ import random
 import re
 import socket
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import h11
 import httpx2
@@ -17,7 +19,10 @@ from hypothesis import strategies as st
 from tests.asking import ask_body, bearer, connected, echo, raw_request, url_of
 from tests.ways import OWN, WAYS, way
 from triocept import Exchange, Rollout, serve_endpoint
+from triocept._server.admission import Turns
+from triocept._server.base_connection import KEYLESS_PIECE, Wire
 from triocept._server.connection import Connection
+from triocept._util.bare_socket import BareSocket
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -362,3 +367,43 @@ async def test_a_client_that_hangs_up_within_its_head_costs_no_parser_of_hyperco
                 assert await stream.receive_some() == b""
                 await stream.aclose()
     assert made == []
+
+
+async def test_the_rest_of_an_agents_first_body_waits_for_no_turn_of_clients_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    take = BareSocket.take
+
+    def note_size(self: BareSocket, most: int) -> bytes | None:
+        sizes.append(most)
+        return take(self, most)
+
+    monkeypatch.setattr(BareSocket, "take", note_size)
+    text, agents = "x" * 300_000, 20
+    with way(OWN):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            for _ in range(agents):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(request_of(rollout, text))
+                    assert await read_answers(stream, 1) == [text]
+    assert sizes.count(KEYLESS_PIECE) == agents, "only the first piece"
+
+
+async def test_a_connection_that_becomes_authenticated_while_it_is_read_needs_no_turn() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        wire = Wire(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        guest: Any = SimpleNamespace(keyless=True, in_turns=0)
+        received: list[bytes] = []
+
+        async def read() -> None:
+            received.append(await wire.receive_keyless(100, Turns(0), 0, guest, False))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            guest.keyless = False
+            theirs.send(b"the next request")
+    assert received == [b"the next request"]

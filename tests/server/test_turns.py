@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import trio.testing
 import trustme
 
 from tests.asking import ask_body, connected, echo, raw_request, read_answer
-from triocept import Rollout, serve_endpoint
+from triocept import Exchange, Rollout, serve_endpoint
 from triocept._server import admission, serve
 from triocept._server.front import HTTPCycle
 from triocept._server.http11 import HTTP11
@@ -157,7 +158,7 @@ async def test_a_request_that_is_cancelled_while_it_waits_to_be_served_gives_its
             await door.wait_to_serve(guest, begins=True)
         assert scope.cancelled_caught
     await door.wait_to_serve(guest, begins=True)
-    assert door.serving._free == 1
+    assert door.serving._taken == 0
     assert guest.in_turns == 0
 
 
@@ -221,6 +222,81 @@ async def test_a_new_agent_waits_few_turns_of_the_event_loop_behind_many_new_str
                 await call(new, rollout)
             trio.lowlevel.remove_instrument(passes)
     assert passes.count < most
+
+
+async def test_many_agents_that_connect_at_once_are_answered_after_few_turns_of_the_event_loop() -> None:
+    """Before they have sent a key, nothing tells them from clients without one."""
+    passes, agents, all_answered = Passes(), 300, trio.Event()
+    answered = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal answered
+        await exchange.respond("ok")
+        answered += 1
+        if answered == agents:
+            all_answered.set()
+
+    with ExitStack() as stack:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            request = raw_request(rollout, json.dumps(ask_body()).encode())
+            for _ in range(agents):
+                agent = stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port)))
+                agent.sendall(request)
+            trio.lowlevel.add_instrument(passes)
+            await all_answered.wait()
+            trio.lowlevel.remove_instrument(passes)
+    assert passes.count < 100
+
+
+@pytest.mark.parametrize(
+    ("keyless", "least", "most"),
+    [(lambda number: False, 32, 64), (lambda number: True, 4, 4), (lambda number: number % 2, 4, 24)],
+    ids=["none", "all", "every other"],
+)
+async def test_more_connections_are_read_at_once_only_while_all_of_them_send_a_key(
+    keyless: Callable[[int], bool], least: int, most: int
+) -> None:
+    turns, guest, reading, seen = admission.Turns(admission.AT_ONCE), SimpleNamespace(in_turns=0), 0, 0
+
+    async def connect(number: int) -> None:
+        nonlocal reading, seen
+        await turns.begin(guest, begins=True)
+        reading += 1
+        seen = max(seen, reading)
+        await turns.end(guest)
+        reading -= 1
+        (turns.note_keyless if keyless(number) else turns.note_key)()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(500):
+            nursery.start_soon(connect, number)
+    assert least <= seen <= most
+    assert (turns._taken, guest.in_turns) == (0, 0)
+
+
+@pytest.mark.parametrize("stranger", [b"G", b"GET /", ASKED["401 of a call"], ASKED["health"], b""])
+async def test_after_a_client_without_a_key_as_few_connections_as_ever_are_read_at_once(
+    stranger: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[admission.Admission] = []
+
+    def make(*args: Any) -> admission.Admission:
+        made.append(admission.Admission(*args))
+        return made[-1]
+
+    monkeypatch.setattr(serve, "Admission", make)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        for _ in range(10):
+            async with connected(endpoint.port) as stream:
+                await call(stream, rollout)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert made[0].reading._most == 10
+        async with connected(endpoint.port) as stream:
+            if stranger:
+                await stream.send_all(stranger)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert made[0].reading._most == admission.AT_ONCE
 
 
 async def test_a_whole_request_whose_client_has_closed_its_sending_side_is_answered() -> None:
@@ -319,5 +395,5 @@ async def test_strangers_that_leave_within_their_head_leave_nothing_and_an_agent
                     await trio.testing.wait_all_tasks_blocked(0.01)
         state = made[0]
         assert (state._heads, state._held, state._bytes_held) == ({}, {}, 0)
-        assert (state.reading._free, state.serving._free) == (admission.AT_ONCE, 1)
+        assert (state.reading._taken, state.handshakes._taken, state.serving._taken) == (0, 0, 0)
     assert not [record for record in caplog.records if record.exc_info]

@@ -15,7 +15,8 @@ Rules:
    authenticated connections need no timer.
 5. Only a few keyless connections are read in one turn of the event loop. Without this limit, thousands of connections
    that send bytes at the same time would all be read in one turn, and no other task could run during this turn.
-   Authenticated connections are read without waiting.
+   Authenticated connections are read without waiting. If many new connections send valid keys, more of them are read
+   in one turn (see `Turns.note_key`).
 6. Connections are read in turns (`Turns`), one piece in each turn. A turn of a connection ends one schedule point after
    the piece is read, so that the piece is processed before further connections are read.
 7. Requests without a key are answered one at a time. Connections that can be accepted, or have just been accepted, are
@@ -81,6 +82,8 @@ class Guest(Protocol):
     arrived_at: float
     """Arrival time of the last received byte, even of a byte that only frames a chunk. The time is updated only while
     hypercorn serves the connection."""
+    had_key: bool
+    """True if the connection has sent a valid key, even if the key's rollout has ended."""
 
     @property
     def progress(self) -> object:
@@ -105,6 +108,7 @@ class Admission:
         self.notices = Notices()
         self.waiting = Waiting(limits.waiting_bytes, limits.body_seconds)
         self.reading = Turns(AT_ONCE)
+        self.handshakes = Turns(AT_ONCE)
         self.serving = Turns(1)
         self._most = limits.connections or _max_descriptors() * 3 // 4
         self._open: set[Guest] = set()
@@ -120,6 +124,11 @@ class Admission:
         bytes have waited longest comes first."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
+
+    @property
+    def crowded(self) -> bool:
+        """True if a new connection is waiting to be read, or for its TLS handshake."""
+        return self.reading.crowded or self.handshakes.crowded
 
     def has_capacity(self) -> bool:
         """Return True if another connection can be accepted.
@@ -137,6 +146,8 @@ class Admission:
         self._be_awake_at(now + self.limits.keyless_seconds)
 
     def leave(self, guest: Guest) -> None:
+        if not guest.had_key:
+            self.reading.note_keyless()
         self._open.discard(guest)
         self.admit(guest)
         self.end_head(guest)
@@ -161,7 +172,7 @@ class Admission:
             for _ in range(MOST_ROUNDS):
                 entered = self._entered
                 await wait_turns(2)  # trio runs the tasks of one turn of the event loop in any order
-                if entered == self._entered and not self.reading.crowded:
+                if entered == self._entered and not self.crowded:
                     break
         finally:
             self.serving.give_back(guest)
@@ -300,18 +311,29 @@ AT_ONCE = 4
 
 The number is small because Quart takes a millisecond to answer a request, and the kernel takes a millisecond to close a
 connection whose client still sends."""
+MOST_AT_ONCE = 64
+"""The same maximum, if at least that many connections in a row have sent a valid key. Reading the first bytes of 64
+connections takes about 10 ms."""
 
 
 @final
 class Turns:
     """A limit on the number of keyless connections that are read, or served, at the same time.
 
+    The limit is `most`. If more connections than `most` in a row have sent a valid key, the limit is the number of
+    these connections, but at most `MOST_AT_ONCE`. So if many agents connect while a turn of the event loop takes long,
+    each agent waits for few turns. As soon as a connection sends anything but a valid key, or disconnects without a
+    key, the limit is `most` again. So clients without a key cannot raise the limit.
+
     Args:
         most: maximum connections that may have a turn at the same time.
     """
 
     def __init__(self, most: int) -> None:
-        self._free = most
+        self._least = most
+        self._taken = 0
+        self._keys = 0
+        """Number of connections in a row that have sent a valid key."""
         self._beginners = trio.lowlevel.ParkingLot()
         self._others = trio.lowlevel.ParkingLot()
 
@@ -327,8 +349,8 @@ class Turns:
         Cancellation: no turn was taken.
         """
         guest.in_turns += 1
-        if self._free:
-            self._free -= 1
+        if self._taken < self._most:
+            self._taken += 1
             return
         try:
             await (self._beginners if begins else self._others).park()
@@ -353,8 +375,25 @@ class Turns:
 
     def give_back(self, guest: Guest) -> None:
         guest.in_turns -= 1
-        if not (self._beginners.unpark() or self._others.unpark()):
-            self._free += 1
+        self._taken -= 1
+        self._fill()
+
+    def note_key(self) -> None:
+        """Record that a keyless connection has sent a valid key."""
+        self._keys += 1
+        self._fill()
+
+    def note_keyless(self) -> None:
+        """Record that a connection which had a turn has sent no valid key."""
+        self._keys = 0
+
+    @property
+    def _most(self) -> int:
+        return max(self._least, min(self._keys, MOST_AT_ONCE))
+
+    def _fill(self) -> None:
+        while self._taken < self._most and (self._beginners.unpark() or self._others.unpark()):
+            self._taken += 1
 
 
 @final

@@ -61,6 +61,7 @@ class BaseConnection(ABC):
         is served."""
         self.keyless = True
         """True until the connection has sent a key of this endpoint."""
+        self.had_key = False
         self._has_requested = False
         """True once the connection has sent a request without a key."""
         self._rollout: KeyHolder | None = None
@@ -90,6 +91,8 @@ class BaseConnection(ABC):
         if not self.keyless:
             return self.wire.receive(MAX_RECEIVE)
         turns, begins = self._admission.reading, not held and not self._has_requested
+        if not begins:
+            turns.note_keyless()
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
     def note_piece(self, size: int) -> None:
@@ -103,8 +106,8 @@ class BaseConnection(ABC):
 
     async def wait_turn(self) -> None:
         self.pieces += 1  # the first message of a TLS handshake
-        await self._admission.reading.begin(self, begins=True)
-        await self._admission.reading.end(self)
+        await self._admission.handshakes.begin(self, begins=True)
+        await self._admission.handshakes.end(self)
 
     async def begin_request(self, rollout: KeyHolder | None) -> None:
         """Authenticate the connection if the request has a key. Otherwise wait until the request may be answered.
@@ -115,6 +118,7 @@ class BaseConnection(ABC):
             self.admit(rollout)
         elif self.keyless:
             begins, self._has_requested = not self._has_requested, True
+            self._admission.reading.note_keyless()
             self.served += 1
             self.pieces += self._uncounted
             self._uncounted = False
@@ -128,8 +132,9 @@ class BaseConnection(ABC):
         self._rollout = rollout
         rollout.on_end.add(self._expire)
         if self.keyless:
-            self.keyless = False
+            self.keyless, self.had_key = False, True
             self._admission.admit(self)
+            self._admission.reading.note_key()
 
     def _expire(self) -> None:
         self.leave_rollout()
@@ -255,12 +260,15 @@ class Wire:
         """Wait for the connection's turn, and receive bytes from a client that has sent no valid key.
 
         With TLS, the bytes are received before the wait. Then `connection.hold` is called with the new number of
-        received, unprocessed bytes, before another connection is read.
+        received, unprocessed bytes, before another connection is read. If a key is found in earlier bytes before the
+        next bytes arrive, the connection needs no turn.
 
         Cancellation: no received bytes are lost.
         """
         if self.socket is None:
             data = await self.receive(most)
+            if not connection.keyless:
+                return data
             # The shielded code cannot block for long. Without the shield, a cancellation would lose the data.
             with trio.CancelScope(shield=True):
                 await turns.begin(connection, begins=begins)
@@ -270,6 +278,8 @@ class Wire:
             return data
         while True:
             await self.socket.wait()
+            if not connection.keyless:
+                return await self.receive(MAX_RECEIVE)
             await turns.begin(connection, begins=begins)
             try:
                 if (taken := self.socket.take(most)) is not None:

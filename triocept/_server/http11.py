@@ -407,6 +407,8 @@ class Inbox:
         """Receive bytes until the client disconnects. Cancellation: no bytes are lost."""
         connection = self._connection
         has_arrived: bool | None
+        # First, `_serve` looks for a key in the first bytes: an authenticated connection is read without waiting.
+        await trio.lowlevel.checkpoint()
         try:
             while not self.gone:
                 with trio.CancelScope(deadline=self.due) as self.timer:

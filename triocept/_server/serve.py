@@ -336,7 +336,7 @@ class Server:
                     try:
                         for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
                             self._enter(stream, connections)
-                            if self._admission.reading.crowded:
+                            if self._admission.crowded:
                                 break
                     except OSError as exc:
                         if exc.errno not in _AT_CAPACITY:
