@@ -214,6 +214,28 @@ async def test_a_stream_without_a_word_is_requested_again_as_it_was(beginning: t
     assert server.documents[0] == server.documents[1]
 
 
+async def test_a_stream_that_vllm_aborts_before_its_first_token_is_requested_again() -> None:
+    """vLLM 0.32 then sends no finish reason; here, it does so at the beginning, and in the rest."""
+    empty = streamed(finish=None, usage=(11, 0))
+    server = Server(empty, streamed("Hello, ", finish="abort"), empty, streamed(" world"))
+    async with staged(server, CHAT) as stage:
+        answered = await stage.ask(CHAT, stream=True)
+        (turn,) = stage.rollout.trace
+    assert read_by(CHAT, answered).text == "Hello, world"
+    assert [draft.why for draft in turn.drafts] == ["abort"] * 3
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llama_cpp"])
+async def test_a_stream_without_a_finish_reason_of_another_server_or_with_content_is_an_error(
+    kind: str,
+) -> None:
+    server = Server(streamed(*["Hello"] * (kind == "vllm"), finish=None), kind=kind)
+    async with staged(server, CHAT) as stage:
+        told, _ = await ask_roughly(stage, CHAT)
+    assert b"without a finish reason" in told
+    assert len(server.documents) == 1
+
+
 @pytest.mark.parametrize(("usage", "left"), [((11, 3), 7), (None, 10 - 2)])
 async def test_the_maximum_of_tokens_holds_for_all_parts_together(usage: Any, left: int) -> None:
     """By an estimate, if the server sends no usage."""

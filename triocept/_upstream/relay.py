@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from .._canonical.events import Event, ResponseEnd, ResponseStart, begins_call
-from .._canonical.response import Usage
 from .._rollout.answer import Relayed
 from .._util.sse import MAX_EVENT, SSE_FRAMES, FrameEnd
 from ..dialects._tool_names import ToolNames
@@ -246,8 +245,8 @@ class Pieces:
         self._begun = False
 
     @property
-    def usage(self) -> Usage | None:
-        return self._relay.parser.usage
+    def parser(self) -> StreamParser:
+        return self._relay.parser
 
     async def next(self) -> Relayed | None:
         """Wait for the next piece and return it. Return None after the last piece.

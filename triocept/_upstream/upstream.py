@@ -49,7 +49,7 @@ from ..dialects import dialect as dialect_named
 from ..dialects._documents import decode_json
 from ..dialects._failures import ABORTED
 from ..dialects.kit import ProviderCall
-from ..errors import ContextLengthError, DialectError, UpstreamError
+from ..errors import ContextLengthError, DialectError, UpstreamError, UpstreamTruncated
 from .address import Address, parse_address
 from .continuing import Rest, rest_of
 from .counting import Counter
@@ -578,17 +578,21 @@ class Upstream:
                 await self._pass(piece, stream, exchange, reply, same_dialect=same_dialect)
                 piece = await pieces.next()
         except UpstreamError as exc:
-            if exc.code == ABORTED and exchange.fold is not None and isinstance(pieces, Pieces):
-                whole = exchange.fold.response()
-                text = whole.text[len(rest.begun.text) if rest is not None else 0 :]
-                part = msgspec.structs.replace(
-                    whole, content=(Text(text),) if text else (), usage=pieces.usage
-                )
+            whole = Response(()) if exchange.fold is None else exchange.fold.response()
+            text = whole.text[len(rest.begun.text) if rest is not None else 0 :]
+            parser = pieces.parser if isinstance(pieces, Pieces) else None
+            is_empty = not text and all(type(part) is Text for part in whole.content)
+            # If vLLM 0.32 aborts a call before the first token, its stream contains no finish reason.
+            has_ended = parser is not None and parser.has_ended and isinstance(exc, UpstreamTruncated)
+            if has_ended and is_empty and await self._pauses.can_continue():
+                exc.code = ABORTED
+            if exc.code == ABORTED and exchange.fold is not None and parser is not None:
+                content = (Text(text),) if text else ()
+                part = msgspec.structs.replace(whole, content=content, usage=parser.usage)
                 reply.in_flight.partial = part
                 if collector is not None:
-                    reply.in_flight.tokens = collector.tokens(
-                        part.usage, reply.in_flight.version, whole=False
-                    )
+                    version = reply.in_flight.version
+                    reply.in_flight.tokens = collector.tokens(part.usage, version, whole=False)
             raise
 
     async def _pass(

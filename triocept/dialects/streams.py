@@ -46,6 +46,8 @@ class StreamParser(ABC):
     usage: Usage | None = None
     """The token counts that the stream has contained so far. None if there were none, or if the parser does not keep
     them. This field is read if the server aborts the stream."""
+    has_ended: bool = False
+    """True if the stream has contained its end marker (`[DONE]`), even if the answer before it is incomplete."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:

@@ -155,6 +155,7 @@ class ChunkParser(StreamParser):
         if sse.event.startswith("sglext"):  # a second copy of a chunk, for clients of the extension
             return
         if sse.data.strip() == b"[DONE]":
+            self.has_ended = True
             events += self.close()
             return
         chunk = decode_json(sse.data)
