@@ -15,7 +15,19 @@ from tests.cli.cli_forks import triocept as forked
 once = pytest.mark.once
 
 AGENT = """
-import json, os, signal, sys, tty, urllib.request
+import json, os, select, signal, sys, tty, urllib.request
+
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+
+def read_word():
+    print("ready> ", end="", flush=True)
+    while 0 not in select.select([0, reader], [], [])[0]:  # unlike `input`, sees a Ctrl-C that came before it waits
+        os.read(reader, 1)
+    if not (line := os.read(0, 1000)):
+        raise EOFError
+    return line.decode().strip()
 
 def call():
     request = urllib.request.Request(
@@ -29,7 +41,7 @@ def call():
 print("terminal", *map(os.isatty, (0, 1, 2)), os.tcgetpgrp(0) == os.getpgrp(), os.getcwd(), flush=True)
 while True:
     try:
-        word = input("ready> ")
+        word = read_word()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         continue
