@@ -170,3 +170,46 @@ async def test_a_sub_agent_of_qwen_code_with_an_own_provider_calls_the_rollout(
         ("gemini", True),
         ("openai_chat", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("sub_agent", "settings"),
+    [
+        ("helper", {"fastModel": "qwen-oauth:coder-model"}),
+        ("Explore", {"agents": {"builtin": {"exploreModel": "coder-model"}}}),
+    ],
+)
+async def test_no_setting_of_qwen_code_makes_a_sub_agent_call_qwens_own_service(
+    sub_agent: str,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    executable_of: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    call = ToolCall.of("agent", description="help", prompt="do it", subagent_type=sub_agent)
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/v1"
+        login = {"access_token": "a", "refresh_token": "b", "token_type": "Bearer", "expiry_date": 10**13}
+        name = "helper"
+        head = f"name: {name}\ndescription: helps with any task\nmodel: fast"
+        files = {
+            "settings.json": json.dumps({"$version": 4, **settings}),
+            "oauth_creds.json": json.dumps({**login, "resource_url": url}),
+            f"agents/{name}.md": f"---\n{head}\n---\nHelp with any task.\n",
+        }
+        for name, text in files.items():
+            (tmp_path / ".qwen" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / ".qwen" / name).write_text(text)
+        model = ScriptedModel([call, *[DONE] * 4])
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(model, model="m") as rollout:
+            launch = agents.qwen_code(
+                rollout, tmp_path / "config", PROMPT, executable=str(executable_of("qwen_code_newer"))
+            )
+            with trio.fail_after(60):
+                await rollout.run_agent(launch.argv, env=launch.env, cwd=tmp_path, keep_home=True)
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert {turn.request.model for turn in rollout.trace} == {"m"}
+    assert len(rollout.trace) > 2

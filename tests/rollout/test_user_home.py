@@ -275,20 +275,21 @@ async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files
             "qwen_code",
             ".qwen/extensions/own/agents/index.md",
             "---\nmodel: qwen-oauth:coder-model\n---",
-            "names the provider qwen-oauth",
+            "names qwen-oauth",
         ),
         (
             "qwen_code",
             ".qwen/agents/index.md",
             "---\nmodel: qwen-oauth:coder-model\n---",
-            "names the provider qwen-oauth",
+            "names qwen-oauth",
         ),
         (
             "qwen_code",
             "work/.qwen/agents/b/index.md",
-            "model: 'qwen-oauth:x'",
-            "names the provider qwen-oauth",
+            "model: 'qwen-oauth : x'",
+            "names qwen-oauth",
         ),
+        ("qwen_code", ".qwen/agents/index.md", "---\nmodel: coder-model\n---", "names coder-model"),
     ],
 )
 async def test_a_file_that_no_setting_can_override_is_refused(
@@ -328,7 +329,7 @@ async def test_an_extension_of_qwen_code_that_is_a_link_is_searched(
         try:
             user_home(launch.argv, launch.env, home / "work")
         except ValueError as exc:
-            refused = "agents/index.md names the provider qwen-oauth" in str(exc)
+            refused = "agents/index.md names qwen-oauth" in str(exc)
     assert refused == searched
 
 

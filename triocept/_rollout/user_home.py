@@ -9,7 +9,8 @@ with 2.1.332), so these settings are checked before Claude Code starts. The othe
   roles are checked.
 * opencode and kilo: in the variable `…_CONFIG_CONTENT`. Its `enabled_providers` disables all other providers.
 * qwen-code: in the system settings, to which a variable points. Their `modelProviders` replaces the user's, each
-  provider on its own. Sub-agents can still name the provider `qwen-oauth`, so their files are checked.
+  provider on its own. Sub-agents can still name the provider `qwen-oauth` or its only model, `coder-model`, so their
+  files are checked.
 * gemini-cli: in the settings of a directory that otherwise consists of links to the user's own files. (gemini-cli reads
   system settings only from a file that belongs to root.) `httpOptions` of a model could still name another URL, so the
   settings are checked.
@@ -174,8 +175,8 @@ def _qwen_problems(environment: Mapping[str, str | None], project: Path) -> Iter
     for folder in Path(environment.get("QWEN_HOME") or Path.home() / ".qwen"), project / ".qwen":
         extensions = (_extension(each, project) for each in folder.glob("extensions/*"))
         for file in (file for each in (folder, *extensions) for file in each.glob("agents/**/*.md")):
-            if "qwen-oauth:" in _text(file):
-                yield file, "names the provider qwen-oauth, which is another provider than the rollout"
+            if match := re.search(r"qwen-oauth(?=\s*:)|coder-model", _text(file)):
+                yield file, f"names {match[0]}, which is served by another provider than the rollout"
 
 
 class _Installed(msgspec.Struct):

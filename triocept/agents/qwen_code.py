@@ -8,6 +8,8 @@ from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
 _PROVIDERS = ("openai", "anthropic", "gemini", "vertex-ai", "qwen-oauth")
+_MODELS = ("fastModel", "advisorModel", "compactionModel", "visionModel", "modelFallbacks")
+"""Settings for other models, which could be those of another provider. If they are empty, qwen-code uses its model."""
 
 
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
@@ -21,6 +23,8 @@ def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable
     servers, env = qwen_servers(rollout)
     settings = {
         "model": {"name": rollout.model},
+        **dict.fromkeys(_MODELS, ""),
+        "agents": {"builtin": {"exploreModel": "inherit"}},
         "modelProviders": {key: [] for key in _PROVIDERS},  # in place of the user's, each on its own
         **servers,
         **gemini_hooks(rollout, directory, "qwen_code"),
