@@ -13,6 +13,7 @@ from triocept.types import PartDelta, Sampling, assemble
 
 from .forwarding import CHAT, COMPLETIONS, MESSAGES, ask, base_of, requested
 from .sent import Sent
+from .test_vllm import calls_at_work
 
 pytestmark = pytest.mark.vllm
 ROLLOUTS = 32
@@ -101,7 +102,7 @@ async def test_no_call_is_lost_or_made_twice_when_the_weights_of_vllm_change(
 async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_whole_answer(
     vllm: str, sent: Sent, provider: str, agent: str, tokens: Any
 ) -> None:
-    """Two times: its first call, and the call for its rest, even before the first token of this call."""
+    """Two times: its first call, and the call for its rest."""
     count, probes = 2000, 0 if tokens is None else 1
 
     def calls() -> list[dict[str, Any]]:
@@ -127,6 +128,8 @@ async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_who
                 pieces += isinstance(event, PartDelta)
                 if pieces >= 5 and pauses < 2 and len(calls()) == pauses + 1:
                     pauses += 1
+                    while not await calls_at_work(vllm):
+                        await trio.sleep(0.1)
                     (await trainer.post("/pause?mode=abort")).raise_for_status()
                     (await trainer.post("/resume")).raise_for_status()
     said, (turn,) = assemble(read), rollout.trace
