@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.cli.cli_forks import triocept
 from triocept import agents, serve_endpoint
 from triocept._rollout.hook_checks import check_hook
 from triocept._rollout.hooks import CLAUDE_CODE, COPILOT, HOOKS
@@ -152,3 +153,13 @@ async def test_the_name_of_the_hook_of_gemini_cli_is_unknown_to_settings(tmp_pat
             names.append(text.partition('"name": "')[2].partition('"')[0])
     assert len(set(names)) == 2
     assert all(name.startswith("triocept-") for name in names)
+
+
+def test_the_command_line_prints_what_disables_the_hook(program: Path) -> None:
+    policy = program.parent / "policy.yaml"
+    policy.write_text('"*": approve\n')
+    options = ("--policy", str(policy), "--env", "OPENCODE_PURE=1", "--executable", str(program))
+    done = triocept("run", *options, "--agent", "opencode", "--", "a task", timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: env sets OPENCODE_PURE, which disables hooks, so opencode would run tools" in done.stderr
+    assert "Traceback" not in done.stderr

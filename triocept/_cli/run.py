@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
+import click
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
@@ -139,15 +140,18 @@ class Run:
                     if table is not None:  # its lines would be drawn over
                         output = "capture"
                         stack.callback(print_held, folder)
-                    opening_agent = rollout.open_agent(
-                        launch.argv,
-                        env=env,
-                        output=output,
-                        stdout_file=folder / "stdout" if table is not None else None,
-                        stderr_file=folder / "stderr" if table is not None else None,
-                        cwd=self.cwd,
-                        keep_home=self.agent.keep_home,
-                    )
+                    try:
+                        opening_agent = rollout.open_agent(
+                            launch.argv,
+                            env=env,
+                            output=output,
+                            stdout_file=folder / "stdout" if table is not None else None,
+                            stderr_file=folder / "stderr" if table is not None else None,
+                            cwd=self.cwd,
+                            keep_home=self.agent.keep_home,
+                        )
+                    except ValueError as exc:  # something disables the hook that asks for decisions
+                        raise click.UsageError(str(exc)) from None
                     async with shown_table(table), opening_agent as process:
                         if self.interactive:
                             stack.enter_context(held_output())

@@ -29,8 +29,8 @@ def check_hook(
     """Raise ValueError if the agent, started with these arguments, would not run `hook`."""
     for problem in _problems(hook, argv, env, Path(cwd or os.curdir).resolve()):
         raise ValueError(
-            f"{problem}, so {hook.agent} would run tools without a decision of the rollout's gate. Remove it, or open "
-            "the rollout without gate= and approve()"
+            f"{problem}, so {hook.agent} would run tools without a decision. Remove it, or request no decisions: omit "
+            "gate= and approve() (on the command line: --policy and --approve)"
         )
 
 
