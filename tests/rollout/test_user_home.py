@@ -231,6 +231,7 @@ async def test_no_provider_of_the_users_qwen_code_is_left(home: Path) -> None:
 async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files(home: Path) -> None:
     own = {"hooks": {"BeforeTool": ["own"]}, "security": {"auth": {"selectedType": "oauth-personal", "a": 1}}}
     file = written(home / ".gemini" / "settings.json", **own)
+    file.write_text(text := f"// my settings\n{file.read_text()}")
     (home / ".gemini" / "commands.toml").write_text("be brief")
     async with (
         serve_endpoint() as endpoint,
@@ -245,7 +246,7 @@ async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files
     first, second = settings["hooks"]["BeforeTool"]
     assert (first, second["matcher"]) == ("own", "*")
     assert (folder / "commands.toml").readlink() == home / ".gemini" / "commands.toml"
-    assert json.loads(file.read_text()) == own
+    assert file.read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,13 @@ async def test_gemini_cli_gets_the_settings_of_both_and_links_to_the_other_files
             '{"auth": {"selectedType": /* mine */ "vertex-ai"}}',
             "sets security.auth",
         ),
+        (
+            "gemini_cli",
+            "work/.gemini/settings.json",
+            '{"auth": {"selected\\u0054ype": "vertex-ai"}}',
+            "sets security.auth",
+        ),
+        ("gemini_cli", "work/.gemini/settings.json", '{"auth": ', "cannot be read: "),
         ("gemini_cli", ".gemini/settings.json", '{"modelConfigs": {"httpOptions": {}}}', "sets httpOptions"),
         (
             "gemini_cli",

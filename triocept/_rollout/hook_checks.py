@@ -51,7 +51,7 @@ def _problems(
         if not file.is_file():
             continue
         try:
-            settings = _decoded(file)
+            settings = read_commented(file)
         except (OSError, ValueError, RecursionError) as exc:
             yield f"{file} cannot be checked: {exc}. It could disable hooks"
             continue
@@ -59,8 +59,8 @@ def _problems(
             yield f"{file} sets {', '.join(names)}, which disables hooks"
 
 
-def _decoded(file: Path) -> Json:
-    """Return the JSON document in a file that may contain comments."""
+def read_commented(file: Path) -> Json:
+    """Return the JSON document in a file that may contain comments. Raise OSError, ValueError or RecursionError."""
     text = file.read_text(errors="replace")
     document: Json = msgspec.json.decode(_COMMENT.sub(lambda match: match[1] or " ", text))
     return document

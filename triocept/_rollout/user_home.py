@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from .._process.environment import is_provider_variable
+from .hook_checks import read_commented
 
 _CLAUDE, _CODEX = "CLAUDE_CONFIG_DIR", "CODEX_HOME"
 _PROFILES = ("-p", "--profile")
@@ -151,19 +152,16 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
 def _gemini_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
     """Yield each settings file that could make gemini-cli call another provider, with the reason."""
     name = Path(".gemini", "settings.json")
-    try:
-        _settings(_gemini_home() / name)
-    except (OSError, ValueError) as exc:
-        yield _gemini_home() / name, f"cannot be read: {exc}"
-    provider = r'"selectedType"(?!\s*:\s*"gemini-api-key")'  # the user's own is replaced (see `_linked`)
-    searches = (
-        (_gemini_home(), "httpOptions", '"httpOptions"'),
-        (project, "httpOptions", '"httpOptions"'),
-        (project, "security.auth.selectedType", provider),
-    )
-    for folder, setting, pattern in searches:
-        if re.search(pattern, _text(folder / name)):
-            yield folder / name, f"sets {setting}, which could select another provider than the rollout"
+    provider = r'"selectedType"(?!: "gemini-api-key")'  # the user's own is replaced (see `_linked`)
+    for folder in _gemini_home(), project:
+        try:
+            text = json.dumps(_settings(folder / name))
+        except (OSError, ValueError, RecursionError) as exc:
+            yield folder / name, f"cannot be read: {exc}"
+            continue
+        for setting, pattern in ("httpOptions", '"httpOptions"'), ("security.auth.selectedType", provider):
+            if re.search(pattern, text) and (folder == project or setting == "httpOptions"):
+                yield folder / name, f"sets {setting}, which could select another provider than the rollout"
 
 
 def _gemini_home() -> Path:
@@ -203,7 +201,7 @@ def _text(file: Path) -> str:
 
 def _settings(file: Path) -> dict[str, Any]:
     """Return the JSON object in a settings file; an empty one if there is no such file."""
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]) if file.exists() else {}
+    return msgspec.convert(read_commented(file), dict[str, Any]) if file.is_file() else {}
 
 
 def _linked(written: Path) -> Path:
