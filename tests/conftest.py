@@ -20,8 +20,9 @@ import trio
 
 from tests.ways import WAYS, way
 
-DEADLINE = 60
-"""Seconds of an async test that is not marked `timeout`. Most take less than one."""
+DEADLINE = 120
+"""Seconds of an async test that is not marked `timeout`. Most take less than one, but those of much data take many on a
+busy machine."""
 
 
 def pytest_configure() -> None:

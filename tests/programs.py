@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_python(
-    code: str, *arguments: str | Path, options: tuple[str, ...] = (), timeout: float = 60, **environment: str
+    code: str, *arguments: str | Path, options: tuple[str, ...] = (), timeout: float = 200, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run code that may import the tests; `environment` is added to that of this process."""
     return subprocess.run(

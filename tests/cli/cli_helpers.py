@@ -18,7 +18,7 @@ for text in sys.argv[2:]:
 sys.exit(int(sys.argv[1]))
 """
 
-PATIENCE = 90
+PATIENCE = 150
 """Seconds for whatever takes one, on a machine that has other things to do."""
 
 STARTER = """

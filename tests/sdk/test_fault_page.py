@@ -32,6 +32,7 @@ def test_the_page_is_as_its_table_is_rendered_and_has_every_fault() -> None:
 
 
 @pytest.mark.once
+@pytest.mark.timeout(280)  # the programs have 240 seconds
 async def test_what_pythons_sdks_make_of_the_faults_is_what_the_page_says() -> None:
     page = parse(PAGE.read_text())
     table = await ask_all({"Python": [sys.executable, HERE / "fault_calls.py"]})
