@@ -5,7 +5,7 @@ No fault lets a command run twice (it appends to a file), and none puts a turn i
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -15,7 +15,9 @@ import trio
 
 from tests.real_agents.cases import CASES, Case, cases
 from tests.real_agents.play import Calls, Played, check_done, check_turns, play
-from triocept import Exchange, Refusal, ToolCall
+from tests.upstream.provider import serve_provider
+from tests.upstream.test_continuing import Server, streamed
+from triocept import Exchange, Refusal, ToolCall, open_upstream
 from triocept._server import delivery
 from triocept.dialects._failures import aborted
 from triocept.types import PartDelta, PartStart, ResponseStart
@@ -142,6 +144,30 @@ async def test_an_aborted_stream_is_asked_for_again(
     played = await play(case, executable_of(case.agent), tmp_path, fault=abort)
     check_turns(played, "refused")
     assert calls.main == len(case.replies) + 1
+
+
+@cases("aider", *(case.name for case in CASES if case.agent == "mini_swe_agent"))
+async def test_an_aborted_stream_of_a_server_that_continues_it_is_no_fault_for_the_agent(
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls
+) -> None:
+    call = call_of(case)
+    function = {"name": call.name, "arguments": call.arguments}
+    delta = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+    server = Server(
+        streamed("I shall", " wri", finish="abort"),
+        streamed("te it.", delta, finish="tool_calls", usage=(14, 9)),
+    )
+    async with (
+        serve_provider(server) as provider,
+        open_upstream(f"{provider.url}/v1", dialect="openai_chat", model="m") as upstream,
+    ):
+        rest = replace(case, replies=case.replies[1:])
+        played = await play(rest, executable_of(case.agent), tmp_path, fault=upstream)
+    check_done(played)
+    assert [turn.outcome for turn in played.main] == ["answered"] * len(case.replies)
+    assert calls.main == len(case.replies)
+    assert len(server.documents) == 2
+    assert played.main[0].response.text == "I shall write it."
 
 
 async def keep_silent(_: Exchange, seconds: float) -> None:

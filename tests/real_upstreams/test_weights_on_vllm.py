@@ -103,7 +103,7 @@ async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_who
     vllm: str, sent: Sent, provider: str, agent: str, tokens: Any
 ) -> None:
     """Two times: its first call, and the call for its rest."""
-    count, probes = 2000, 0 if tokens is None else 1
+    count, probes = 8000, 0 if tokens is None else 1
 
     def calls() -> list[dict[str, Any]]:
         found = [
