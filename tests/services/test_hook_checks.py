@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.cli.cli_forks import triocept
 from triocept import agents, serve_endpoint
 from triocept._rollout.hook_checks import check_hook
-from triocept._rollout.hooks import CLAUDE_CODE, COPILOT, HOOKS
+from triocept._rollout.hooks import CLAUDE_CODE, CODEX, COPILOT, GEMINI_CLI, HOOKS, Hook
 from triocept.handlers import Decision
 
 GATE: Any = {"*": Decision.approve()}
@@ -98,7 +98,8 @@ async def test_a_file_of_the_project_that_disables_the_hooks_of_gemini_cli_is_re
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         await run("gemini_cli", program, GATE, **options)
     assert str(caught.value).startswith(f"{file} {problem or 'sets hooksConfig.enabled, hooks, which'}")
-    assert await run("gemini_cli", program, None, **options)
+    if not keep_home or "sets" in (problem or ""):  # with keep_home, the file must be readable, too
+        assert await run("gemini_cli", program, None, **options)
 
 
 @pytest.mark.parametrize(
@@ -133,15 +134,36 @@ async def test_copilots_settings_are_checked_up_to_the_root_of_the_repository(
         await run("copilot", program, GATE, cwd=work)
 
 
-async def test_settings_of_the_administrator_that_disable_hooks_are_refused(tmp_path: Path) -> None:
-    (settings,) = CLAUDE_CODE.settings.values()
-    file = tmp_path / "managed.json"
-    hook = replace(CLAUDE_CODE, settings={str(file): settings})
-    file.write_text('{"allowManagedHooksOnly": true, "disableAllHooks": true}')
-    with pytest.raises(ValueError, match="sets disableAllHooks, allowManagedHooksOnly, which disables hooks"):
-        check_hook(hook, ["claude"], {}, None)
-    file.write_text('{"disableAllHooks": false}')
-    check_hook(hook, ["claude", "--settings", "gate.json"], {}, None)
+@pytest.mark.parametrize(
+    ("hook", "name", "text", "problem"),
+    [
+        (
+            CLAUDE_CODE,
+            "/etc/claude-code/managed-settings.json",
+            '{"allowManagedHooksOnly": true, "disableAllHooks": true}',
+            "sets disableAllHooks, allowManagedHooksOnly, which disables hooks",
+        ),
+        (
+            GEMINI_CLI,
+            "/etc/gemini-cli/settings.json",
+            '{"hooksConfig": {"enabled": 0}}',
+            "sets hooksConfig.enabled",
+        ),
+        (CODEX, "/etc/codex/requirements.toml", "[features]\nhooks = false", "sets features.hooks, which"),
+        (CODEX, "/etc/codex/managed_config.toml", "[features", "cannot be checked: "),
+    ],
+)
+def test_settings_of_the_administrator_that_disable_hooks_are_refused(
+    hook: Hook, name: str, text: str, problem: str, tmp_path: Path
+) -> None:
+    file = tmp_path / Path(name).name
+    changed = replace(hook, settings={str(file): hook.settings[name]})
+    check_hook(changed, ["agent"], {}, None)
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(file))} {problem}"):
+        check_hook(changed, ["agent"], {}, None)
+    file.write_text("" if file.suffix == ".toml" else "{}")
+    check_hook(changed, ["agent"], {}, None)
 
 
 async def test_the_name_of_the_hook_of_gemini_cli_is_unknown_to_settings(tmp_path: Path) -> None:

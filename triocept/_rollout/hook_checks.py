@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def _problems(
         if not file.is_file():
             continue
         try:
-            settings = read_commented(file)
+            settings = read_settings(file)
         except (OSError, ValueError, RecursionError) as exc:
             yield f"{file} cannot be checked: {exc}. It could disable hooks"
             continue
@@ -59,9 +60,11 @@ def _problems(
             yield f"{file} sets {', '.join(names)}, which disables hooks"
 
 
-def read_commented(file: Path) -> Json:
-    """Return the JSON document in a file that may contain comments. Raise OSError, ValueError or RecursionError."""
+def read_settings(file: Path) -> Json:
+    """Return the document in a file: TOML, or JSON with comments. Raise OSError, ValueError or RecursionError."""
     text = file.read_text(errors="replace")
+    if file.suffix == ".toml":
+        return tomllib.loads(text)
     document: Json = msgspec.json.decode(_COMMENT.sub(lambda match: match[1] or " ", text))
     return document
 

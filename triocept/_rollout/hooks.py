@@ -80,8 +80,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, int] = {}
     """Command-line options that can disable the hook, each with the number of times that the agent's launch sets it."""
     settings: Mapping[str, Mapping[str, Json]] = {}
-    """Settings that can disable the hook, by the file in the working directory that contains them. For each setting:
-    its value if the hook is enabled; `{}` stands for any object."""
+    """Settings that can disable the hook, by the file that contains them: in the working directory, or the
+    administrator's. For each setting: its value if the hook is enabled; `{}` stands for any object."""
     reads_repository: bool = False
     """True if the agent also reads these settings in the parents of the working directory, up to the root of its git
     repository."""
@@ -263,6 +263,14 @@ CODEX = Hook(
     own_errors=r"unsupported call: |failed to parse function arguments: |aborted\Z",
     unasked=frozenset({"write_stdin"}),
     options={"features": 0, "features.hooks": 1, "features.codex_hooks": 0, "--disable": 0},
+    settings={
+        f"/etc/codex/{name}.toml": {
+            "features.hooks": True,
+            "features.codex_hooks": True,
+            "allow_managed_hooks_only": False,
+        }
+        for name in ("requirements", "managed_config")
+    },
 )
 OPENCODE = Hook(
     agent="opencode",
@@ -277,7 +285,10 @@ GEMINI_CLI = Hook(
     render=_render_gemini,
     ids=False,
     variables={"GEMINI_RESTRICTED_MODE": "false"},
-    settings={".gemini/settings.json": {"hooksConfig.enabled": True, "hooks": {}}},
+    settings={
+        f"{folder}/settings.json": {"hooksConfig.enabled": True, "hooks": {}}
+        for folder in (".gemini", "/etc/gemini-cli")
+    },
 )
 QWEN_CODE = Hook(
     agent="qwen-code",

@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 
 from .._process.environment import is_provider_variable
-from .hook_checks import read_commented
+from .hook_checks import read_settings
 
 _CLAUDE, _CODEX = "CLAUDE_CONFIG_DIR", "CODEX_HOME"
 _PROFILES = ("-p", "--profile")
@@ -201,7 +201,7 @@ def _text(file: Path) -> str:
 
 def _settings(file: Path) -> dict[str, Any]:
     """Return the JSON object in a settings file; an empty one if there is no such file."""
-    return msgspec.convert(read_commented(file), dict[str, Any]) if file.is_file() else {}
+    return msgspec.convert(read_settings(file), dict[str, Any]) if file.is_file() else {}
 
 
 def _linked(written: Path) -> Path:
