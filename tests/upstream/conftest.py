@@ -93,11 +93,11 @@ async def begin_to_read(stage: Stage, dialect: str, *, until: bytes = b"", **mor
             seen += await stream.receive_some()
 
 
-async def ask_roughly(stage: Stage, agent: str) -> tuple[bytes, bool]:
+async def ask_roughly(stage: Stage, agent: str, **more: Any) -> tuple[bytes, bool]:
     """The answer, and whether it came to a clean end."""
     data = b""
     try:
-        async with stage.asking(agent, stream=True) as answered:
+        async with stage.asking(agent, stream=True, **more) as answered:
             async for piece in answered.aiter_raw():
                 data += piece
     except httpx2.RemoteProtocolError:

@@ -279,6 +279,11 @@ async def test_a_stream_of_a_server_that_is_not_known_to_continue_is_not_continu
         {"response_format": {"type": "json_object"}},
         {"structured_outputs": {"regex": "a+"}},
         {"seed": 1},
+        {"seed": 0},
+        {"include_reasoning": False},
+        {"separate_reasoning": False},
+        {"skip_special_tokens": False},
+        {"prompt_logprobs": 0},
         {"frequency_penalty": 0.5},
         {"logprobs": True},
         {"return_token_ids": True},
@@ -291,6 +296,14 @@ async def test_a_call_whose_fields_mean_something_else_for_a_rest_is_not_continu
     server = Server(streamed("Hello", finish="abort"))
     async with staged(server, CHAT) as stage:
         await check_error(stage, server, 1, **field)
+
+
+async def test_a_completion_with_log_probabilities_of_the_sampled_tokens_only_is_not_continued() -> None:
+    server = Server(streamed("Hello", finish="abort"))
+    async with staged(server, COMPLETIONS) as stage:
+        told, _ = await ask_roughly(stage, COMPLETIONS, logprobs=0)
+    assert b"aborted its answer" in told
+    assert len(server.documents) == 1
 
 
 async def test_fields_that_are_empty_do_not_hinder() -> None:

@@ -19,7 +19,7 @@ from typing import final
 
 import msgspec
 
-from .._canonical.content import Reasoning, Text
+from .._canonical.content import Json, Reasoning, Text
 from .._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .._canonical.response import Response, Usage
 from .._canonical.tokens import usage_after
@@ -37,6 +37,11 @@ _FIELDS = frozenset({
 """Fields that have the same effect on the rest of an answer as on a whole answer."""
 _OF_TOKENS = frozenset({"return_token_ids", "logprobs"})
 """Fields by which triocept itself requests tokens, if the agent requests none."""
+_OFF = frozenset({
+    *("frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "echo", "min_tokens", "ignore_eos"),
+    *("return_token_ids", "continue_final_message", "use_beam_search"),
+})  # fmt: skip
+"""Fields that have no effect if they are False or 0."""
 
 
 @final
@@ -110,7 +115,8 @@ def rest_of(
         return None
     if not kept:
         return call, rest
-    if choice not in (None, "auto", "none") or any(document[name] for name in document.keys() - allowed):
+    others = document.keys() - allowed
+    if choice not in (None, "auto", "none") or any(_has_effect(name, document[name]) for name in others):
         return None
     if messages and messages[-1].get("role") != "assistant":
         last = {"role": "assistant", "content": kept}
@@ -129,3 +135,11 @@ def rest_of(
             return None
         document = capped(document, caps, max(1, left), always=False)
     return replace(call, body=encode_json(document)), rest
+
+
+def _has_effect(name: str, value: Json) -> bool:
+    if value is False or (
+        value == 0 and name != "logprobs"
+    ):  # completions have log probabilities with `logprobs: 0`
+        return name not in _OFF
+    return value not in (None, "", [], {})
