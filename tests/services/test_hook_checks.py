@@ -67,8 +67,9 @@ async def test_a_variable_in_env_that_disables_hooks_is_refused(
     ("name", "option"), [(name, option) for name, hook in HOOKS.items() for option in hook.options]
 )
 async def test_an_option_that_disables_hooks_is_refused(name: str, option: str, program: Path) -> None:
-    words = [f"{option}=x"] if option.startswith("features") else [option, f"{option}=x"]
-    for word in words:
+    is_codex_value = option.startswith("features")
+    forms = ["{}=x", " {} =x", "-c{}=x", "-c={}=x", "--config={}=x"] if is_codex_value else ["{}", "{}=x"]
+    for word in [form.format(option) for form in forms]:
         with pytest.raises(ValueError, match=f"^argv contains {option}, which disables hooks, so "):
             await run(name, program, GATE, word)
         assert await run(name, program, None, word)
@@ -104,7 +105,10 @@ async def test_a_file_of_the_project_that_disables_the_hooks_of_gemini_cli_is_re
 
 @pytest.mark.parametrize(
     "text",
-    ['{"hooksConfig": {"enabled": true, "disabled": ["lint"]}, "hooks": {"BeforeTool": []}}', "{} // none"],
+    [
+        '{"hooksConfig": {"enabled": true, "disabled": ["lint"]}, "hooks": {"BeforeTool": []}}',
+        *("{} // none", " \n", "\ufeff{}"),
+    ],
 )
 async def test_other_settings_of_the_project_are_no_problem(text: str, program: Path) -> None:
     file = program.parent / SETTINGS

@@ -20,6 +20,9 @@ from .hooks import Hook
 
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
+_SETS = re.compile(r"\A(?:-c|--config)=?")
+"""Option of Codex that sets a value, in the same word as the value's name."""
+
 
 def check_hook(
     hook: Hook,
@@ -38,9 +41,9 @@ def check_hook(
 def _problems(
     hook: Hook, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str | None], project: Path
 ) -> Iterator[str]:
-    words = [f"{os.fspath(word)}=" for word in argv]
+    words = [_SETS.sub("", os.fspath(word)).partition("=")[0].strip() for word in argv]
     for option, times in hook.options.items():
-        if sum(word.startswith(f"{option}=") for word in words) > times:
+        if words.count(option) > times:
             yield f"argv contains {option}, which disables hooks"
     for name, value in hook.variables.items():
         if env.get(name) not in (None, "", value):
@@ -62,7 +65,9 @@ def _problems(
 
 def read_settings(file: Path) -> Json:
     """Return the document in a file: TOML, or JSON with comments. Raise OSError, ValueError or RecursionError."""
-    text = file.read_text(errors="replace")
+    text = file.read_text("utf-8-sig", errors="replace")
+    if not text.strip():
+        return {}
     if file.suffix == ".toml":
         return tomllib.loads(text)
     document: Json = msgspec.json.decode(_COMMENT.sub(lambda match: match[1] or " ", text))

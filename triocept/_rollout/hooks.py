@@ -299,7 +299,7 @@ QWEN_CODE = Hook(
     own_errors=r'Tool "[^"]*" (?:not found|is unavailable)|params[/ ]|Qwen Code requires permission to use "',
     replaces=False,
     variables={"QWEN_CODE_SIMPLE": "0", "QWEN_CODE_SAFE_MODE": "0"},
-    options={"--bare": 0, "--safe-mode": 0},
+    options={"--bare": 0, "--safe-mode": 0, "--safeMode": 0},
 )
 COPILOT = Hook(
     agent="Copilot",
