@@ -99,10 +99,16 @@ def _different(count: int) -> list[bytes]:
     return [make_body(4 * KIB, mark=f" No. {number}") for number in range(count)]
 
 
+def _large() -> list[bytes]:
+    """Bodies whose first messages differ, so that none of them repeats a part of another."""
+    body = make_body(5 * KIB * KIB)
+    return [body.replace(b"You are", b"No. %d, you are" % number, 1) for number in range(PASSES + 1)]
+
+
 WORK: dict[str, Callable[[], list[bytes]]] = {
     "4 KiB": lambda: [make_body(4 * KIB)] * CALLS * (PASSES + 1),
     "64 KiB": lambda: [make_body(64 * KIB)] * CALLS * (PASSES + 1),
-    LARGE: lambda: [make_body(5 * KIB * KIB)] * (PASSES + 1),
+    LARGE: _large,
     "stream of 100 chunks": lambda: [make_body(4 * KIB, stream=True)] * (PASSES + 1),
     "turns 140 to 200 of a conversation": _growing,
     "not recorded": lambda: _different(CALLS * (PASSES + 1)),
