@@ -8,15 +8,16 @@ import httpx2
 import pytest
 import trio
 
-from triocept import Response
+from triocept import Response, open_upstream
 from triocept._upstream import pausing
 from triocept.dialects import DIALECTS
+from triocept.handlers import stop_when
 from triocept.traces import steps
 from triocept.types import assemble
 
 from .conftest import Stage, ask_roughly, begin_to_read, staged
 from .engines import OPENAPI
-from .provider import ALL, CHAT, COMPLETIONS, END, MESSAGES, Asked, chunk, head, whole
+from .provider import ALL, CHAT, COMPLETIONS, END, MESSAGES, Asked, chunk, head, serve_provider, whole
 
 ASKED = {"max_tokens": 10, "stream_options": {"include_usage": True}}
 CALL = {"index": 0, "id": "k1", "type": "function", "function": {"name": "ls", "arguments": "{}"}}
@@ -304,6 +305,20 @@ async def test_a_completion_with_log_probabilities_of_the_sampled_tokens_only_is
         told, _ = await ask_roughly(stage, COMPLETIONS, logprobs=0)
     assert b"aborted its answer" in told
     assert len(server.documents) == 1
+
+
+async def test_a_continued_answer_that_the_agent_does_not_get_is_counted_once() -> None:
+    server = Server(streamed("Hello, ", finish="abort"), streamed(" world.", usage=(14, 4)))
+    async with (
+        serve_provider(server) as provider,
+        open_upstream(f"{provider.url}/v1", dialect=CHAT) as upstream,
+    ):
+        handler = stop_when(upstream, lambda response: True, deliver=False)
+        async with staged(server, CHAT, handler=handler) as stage:
+            answered = await stage.ask(CHAT, stream=True, **ASKED)
+            usage = stage.rollout.trace.usage
+    assert answered.status_code == 404
+    assert (usage.input_tokens, usage.output_tokens) == (11, 3 + 4)
 
 
 async def test_fields_that_are_empty_do_not_hinder() -> None:

@@ -43,8 +43,12 @@ def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage
+    # The draft of a handler contains the tokens of the uncounted parts that the upstream's server aborted.
+    contained = {"abort"} if any(draft.why != "abort" for draft in turn.drafts) else ()
     for draft in turn.drafts:
-        if (draft.counted or broken) and (response := draft.response) is not None:
+        if (draft.counted or (broken and draft.why not in contained)) and (
+            response := draft.response
+        ) is not None:
             used = response.usage or estimate_usage(turn.request, response)
             yield _models(turn.request.model, draft.notes, response), used
 
