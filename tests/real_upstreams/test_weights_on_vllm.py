@@ -19,7 +19,7 @@ pytestmark = pytest.mark.vllm
 ROLLOUTS = 32
 TOKENS = 40
 """Length of each answer: its text is random, and ends at this bound."""
-LONG = 2000
+LONG = 4000
 """Length of an answer that is in progress for half a minute."""
 
 
@@ -69,6 +69,9 @@ async def test_no_call_is_lost_or_made_twice_when_the_weights_of_vllm_change(
             for answers in told:
                 nursery.start_soon(run, answers)
             await all_called.wait()
+            (
+                await trainer.get("/openapi.json")
+            ).raise_for_status()  # vLLM needs seconds to make it: the pause, none
             if mode == "keep":
                 nursery.start_soon(run_long)
                 await is_long_begun.wait()
