@@ -77,7 +77,7 @@ async def _run_driver(program: str, store: Path, note: Path, kill_after: int | N
     return said.decode().rpartition("\n")[0].splitlines()
 
 
-@pytest.mark.timeout(600)  # seven drivers, each of which starts workers and their agents
+@pytest.mark.timeout(600)  # six drivers, each of which starts workers and their agents
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @engine_of_a_program
