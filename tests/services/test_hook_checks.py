@@ -189,3 +189,16 @@ def test_the_command_line_prints_what_disables_the_hook(program: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: env sets OPENCODE_PURE, which disables hooks, so opencode would run tools" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["-C", "other/below"], ["-Cother/below"]])
+async def test_the_settings_of_the_directory_to_which_copilot_changes_are_checked(
+    words: list[str], program: Path
+) -> None:
+    other = program.parent / "other"
+    for name in ".git", ".claude", "below":
+        (other / name).mkdir(parents=True)
+    (other / ".claude" / "settings.json").write_text('{"disableAllHooks": true}')
+    with pytest.raises(ValueError, match="sets disableAllHooks, which disables hooks"):
+        await run("copilot", program, GATE, *words)
+    assert await run("copilot", program, None, *words)

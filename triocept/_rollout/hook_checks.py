@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -48,10 +49,11 @@ def _problems(
     for name, value in hook.variables.items():
         if env.get(name) not in (None, "", value):
             yield f"env sets {name}, which disables hooks"
-    parents = [project, *project.parents]
-    root = next((at for at, folder in enumerate(parents) if (folder / ".git").exists()), 0)
-    folders = parents[: root + 1] if hook.reads_repository else parents[:1]
-    for file, wanted in [(each / name, wanted) for each in folders for name, wanted in hook.settings.items()]:
+    for file, wanted in [
+        (each / name, wanted)
+        for each in _folders(hook, argv, project)
+        for name, wanted in hook.settings.items()
+    ]:
         if not file.is_file():
             continue
         try:
@@ -61,6 +63,20 @@ def _problems(
             continue
         if names := [name for name, value in wanted.items() if not _enables(settings, name, value)]:
             yield f"{file} sets {', '.join(names)}, which disables hooks"
+
+
+def _folders(hook: Hook, argv: Sequence[str | os.PathLike[str]], project: Path) -> list[Path]:
+    """Return the folders whose settings the agent reads. The option -C of Copilot names another working directory."""
+    if not hook.reads_repository:
+        return [project]
+    folders: list[Path] = []
+    words = [*(os.fspath(word) for word in argv), ""]
+    others = [project / (word[2:] or after) for word, after in pairwise(words) if word.startswith("-C")]
+    for start in [project, *(other.resolve() for other in others)]:
+        parents = [start, *start.parents]
+        root = next((at for at, folder in enumerate(parents) if (folder / ".git").exists()), 0)
+        folders += parents[: root + 1]
+    return folders
 
 
 def read_settings(file: Path) -> Json:
