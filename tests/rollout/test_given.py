@@ -32,7 +32,7 @@ from triocept import (
     serve_pool,
     testing,
 )
-from triocept.errors import DialectError, Unanswered
+from triocept.errors import AlreadySettled, DialectError, Unanswered
 from triocept.handlers import fallback, route
 from triocept.types import (
     Blob,
@@ -443,11 +443,51 @@ async def test_a_stream_begins_with_its_start_whatever_the_program_sends_first(
     assert _fields_of(read) == _fields_of(expected)
 
 
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_an_event_for_a_part_that_has_ended_is_refused_and_leaves_the_stream_unchanged(
+    dialect: str,
+) -> None:
+    late = False
+
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send(PartStart(0, Text("")))
+            await out.send(PartDelta(0, "hello"))
+            await out.send(PartEnd(0))
+            for event in (PartDelta(0, "x"), PartDelta(0, CUT), PartDelta(0, "\ude00"), PartEnd(0)) if late else ():
+                with pytest.raises(DialectError, match="part 0, which has already ended"):
+                    await out.send(event)
+            await out.send(PartStart(1, Text("")))
+            await out.send(PartDelta(1, " there"))
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        expected = await calls_of(rollout, dialect, stream=True)
+        late = True
+        read = await calls_of(rollout, dialect, stream=True)
+    assert [turn.outcome for turn in rollout.trace] == ["answered", "answered"]
+    assert rollout.trace[1].response.text == "hello there"
+    assert _fields_of(read) == _fields_of(expected)
+
+
 def _fields_of(stream: str) -> list[list[str]]:
     """Return the names of the fields of each event of a stream; start and first part may be in one event or in two."""
     lines = [line.removeprefix("data: ") for line in stream.splitlines()]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
     return [sorted(document) for document in documents]
+
+
+async def test_half_a_surrogate_after_the_end_of_an_answer_is_refused() -> None:
+    async def handler(exchange: Exchange) -> None:
+        async with exchange.open_stream() as out:
+            await out.send("a")
+            await out.end()
+            for late in (CUT, PartDelta(0, CUT)):
+                with pytest.raises(AlreadySettled):
+                    await out.send(late)
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        await ask(rollout, stream=True)
+    assert rollout.trace[0].response.text == "a"
 
 
 async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:

@@ -90,6 +90,7 @@ class _OpenPart(msgspec.Struct, gc=False):
     part: ResponsePart
     texts: list[str] = []
     blobs: list[Blob] = []
+    ended: bool = False
 
     def whole(self) -> ResponsePart:
         part, more = self.part, "".join(self.texts)
@@ -142,7 +143,7 @@ class Fold(msgspec.Struct):
                 case PartBlob(index=index, blob=blob):
                     self._parts[index].blobs.append(blob)
                 case PartEnd(index=index):
-                    self._parts[index]
+                    self._parts[index].ended = True
                 case PartStart(index=index, part=part):
                     if index in self._parts:
                         raise DialectError(f"part {index} of the answer was started twice")
@@ -154,10 +155,12 @@ class Fold(msgspec.Struct):
         except KeyError as exc:
             raise _never_started(exc.args[0]) from None
 
-    def check_started(self, index: int) -> None:
-        """Raise a DialectError if no part with this index was started."""
-        if index not in self._parts:
+    def check_open(self, index: int) -> None:
+        """Raise a DialectError if no part with this index was started, or if the part has ended."""
+        if (part := self._parts.get(index)) is None:
             raise _never_started(index)
+        if part.ended:
+            raise DialectError(f"an event belongs to part {index}, which has already ended")
 
     def response(self) -> Response:
         end = self._end or ResponseEnd()

@@ -13,13 +13,13 @@ from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, Too
 from .._canonical.events import (
     Event,
     Fold,
+    PartBlob,
     PartDelta,
     PartEnd,
     PartStart,
     ResponseEnd,
     ResponseStart,
     Seams,
-    ends_in_half,
     part_events,
 )
 from .._canonical.given import given_event, given_increment, given_response, read_back
@@ -402,8 +402,9 @@ class ResponseStream:
         the stream is unchanged.
         """
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
-        if isinstance(event, PartDelta) and ends_in_half(event.text) and self._exchange.fold is not None:
-            self._exchange.fold.check_started(event.index)  # otherwise checked only when the half is sent
+        exchange = self._exchange
+        if isinstance(event, PartDelta | PartBlob | PartEnd) and exchange.outcome is None and exchange.fold:
+            exchange.fold.check_open(event.index)  # `Fold.add` accepts a delta of an ended part from a provider
         started, seams = self._started, Seams(self._seams)
         start = () if started or isinstance(event, ResponseStart) else (ResponseStart(),)
         try:
@@ -423,7 +424,7 @@ class ResponseStream:
                 self._count = max(self._count, event.index + 1)
             elif isinstance(event, ResponseEnd):
                 self.ended = True
-        if not fit:
+        if not fit and self._exchange.outcome is None:  # otherwise `_send` raises
             await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the seams
             events = tuple([each for event in events for each in self._seams.take(event)])
         if len(events) == 1:
