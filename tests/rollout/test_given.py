@@ -454,7 +454,9 @@ async def test_an_event_for_a_part_that_has_ended_is_refused_and_leaves_the_stre
             await out.send(PartStart(0, Text("")))
             await out.send(PartDelta(0, "hello"))
             await out.send(PartEnd(0))
-            for event in (PartDelta(0, "x"), PartDelta(0, CUT), PartDelta(0, "\ude00"), PartEnd(0)) if late else ():
+            for event in (
+                (PartDelta(0, "x"), PartDelta(0, CUT), PartDelta(0, "\ude00"), PartEnd(0)) if late else ()
+            ):
                 with pytest.raises(DialectError, match="part 0, which has already ended"):
                     await out.send(event)
             await out.send(PartStart(1, Text("")))

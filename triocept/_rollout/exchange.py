@@ -404,7 +404,8 @@ class ResponseStream:
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         exchange = self._exchange
         if isinstance(event, PartDelta | PartBlob | PartEnd) and exchange.outcome is None and exchange.fold:
-            exchange.fold.check_open(event.index)  # `Fold.add` accepts a delta of an ended part from a provider
+            # `Fold.add` accepts a delta of an ended part, because a provider may send it.
+            exchange.fold.check_open(event.index)
         started, seams = self._started, Seams(self._seams)
         start = () if started or isinstance(event, ResponseStart) else (ResponseStart(),)
         try:
