@@ -169,7 +169,7 @@ class ChunkParser(StreamParser):
         if not self._started and (identity or model or fields.peek("choices")):
             self._started = True
             events.append(ResponseStart(id=identity or "", model=model or "", dialect=self._name))
-        self.usage = parse_usage(fields.take("usage"), "usage") or self.usage
+        self.usage: Usage | None = parse_usage(fields.take("usage"), "usage") or self.usage
         for path, item in fields.items("choices"):
             self._choice(Fields(item, path), events)
         gather(self._extra, fields.rest() or {})
