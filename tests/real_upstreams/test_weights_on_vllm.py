@@ -105,7 +105,7 @@ async def test_no_call_is_lost_or_made_twice_when_the_weights_of_vllm_change(
 async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_whole_answer(
     vllm: str, sent: Sent, provider: str, agent: str, tokens: Any
 ) -> None:
-    """Two times: its first call, and the call for its rest."""
+    """Its first call, and often the call for its rest, too: a pause may come before vLLM has begun this call."""
     count, probes = 8000, 0 if tokens is None else 1
 
     def calls() -> list[dict[str, Any]]:
@@ -142,8 +142,9 @@ async def test_a_stream_that_another_program_aborts_reaches_its_agent_as_one_who
     assert turn.response is not None
     assert (turn.outcome, turn.response.text) == ("answered", said.text)
     parts = [draft.response.text for draft in turn.drafts if draft.response is not None]
-    assert len(parts) == 2, "the server was not aborted in the middle of its answer"
+    assert parts, "the server was not aborted in the middle of its answer"
     assert said.text.startswith("".join(parts))
     left = [each.get("max_completion_tokens") or each["max_tokens"] for each in calls()]
-    assert left[0] == count > left[1] >= left[2]
+    assert len(left) == 1 + len(parts)
+    assert left[0] == count > left[1] >= left[-1]
     assert turn.tokens is None or turn.tokens.gaps == ()
