@@ -422,6 +422,39 @@ async def test_the_programs_own_calls_wait_and_are_sent_again_too(kind: str) -> 
     assert texts == ["own.w2 " * 4] * 2
 
 
+async def test_a_call_that_the_server_aborts_and_never_answers_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pausing, "ABORT_SECONDS", 0.1)
+    request = Request(dialect=CHAT, model="m", messages=(Message("user", (Text("hi"),)),))
+    asked, left = trio.Event(), trio.Event()
+    texts: list[str] = []
+
+    async def answer(call: Asked, stream: trio.SocketStream) -> None:
+        if "/chat/" not in call.target:
+            document = OPENAPI["vllm"] if call.target == "/openapi.json" else {}
+            await stream.send_all(whole(json.dumps(document).encode()))
+        elif not asked.is_set():
+            asked.set()
+            assert not await stream.receive_some()
+            left.set()
+        else:
+            await stream.send_all(whole(whole_chat("stop")))
+
+    async with serve_provider(answer) as provider, open_upstream(provider.url, dialect=CHAT) as upstream:
+
+        async def fetch() -> None:
+            texts.append((await upstream.fetch(request)).text)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fetch)
+            await asked.wait()
+            async with upstream.paused("abort"):
+                await left.wait()
+                assert not texts
+    assert len(texts) == 1
+
+
 async def test_the_time_limits_of_calls_stand_still_while_the_upstream_is_paused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

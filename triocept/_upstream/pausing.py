@@ -13,7 +13,8 @@ Rules:
 5. If an agent has received a part of an answer, its call is not aborted: the mode `abort` waits until such a call has
    finished.
 6. Only some dialects have a field which shows that the server aborted an answer. In the other dialects, the mode
-   `abort` cancels the calls before the server is paused.
+   `abort` cancels the calls before the server is paused. It also cancels a call that the server aborted, but did not
+   answer within `ABORT_SECONDS`.
 7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
    another program is sent again at most `MAX_ABORTED` times. If the agent has received a part of the answer, only the
    rest is requested (see `continuing`).
@@ -61,6 +62,9 @@ ROUTE_SECONDS = 60.0
 limit.)"""
 LOOK_SECONDS = 10.0
 """Maximum seconds to read the list of a server's routes, or the version of its weights."""
+ABORT_SECONDS = 10.0
+"""Maximum seconds until the server has answered the calls that a pause has aborted. vLLM 0.32 sometimes never answers
+such a call."""
 RESUME_SECONDS = 60.0
 """Maximum seconds for a resume, including all tries."""
 RESUME_PAUSE = 1.0
@@ -284,7 +288,13 @@ class Pauses:
                 path, document = route
                 await self.send("POST", path, document, None if pause.mode == "wait" else ROUTE_SECONDS)
             if pause.mode == "abort":
+                with trio.move_on_after(ABORT_SECONDS):
+                    for call in calls:
+                        await call.over.wait()
                 for call in calls:
+                    if not call.over.is_set() and not call.begun():
+                        log.warning("the server did not answer an aborted call: the call will be sent again")
+                        call.scope.cancel()
                     await call.over.wait()
         return pause
 
