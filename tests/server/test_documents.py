@@ -308,7 +308,7 @@ async def test_a_repeated_body_has_no_more_values_than_were_counted_whatever_is_
                 exact = lexed(body)[0] if marks.outside else count_marks(body, 0, len(body))
                 assert marks.number == exact, case
         reader.clear()
-    assert repeated > 1_000, "otherwise nothing was counted in part"
+    assert repeated > 300, "otherwise nothing was counted in part"
 
 
 FEW, MANY = b'{"messages":["a"],"x":"' + b"," * 30 + b'"}', b'{"messages":["a"' + b",[]" * 30

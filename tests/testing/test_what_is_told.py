@@ -17,6 +17,7 @@ import trio
 from tests.programs import run_python
 from tests.testing.applications import asked, sync_client
 from triocept import Exchange
+from triocept._util import loop_watch
 from triocept.testing import SyncExchange, SyncRollout, fake_model, serve
 from triocept.testing._watch import Watch
 
@@ -286,8 +287,12 @@ def test_a_plain_function_may_run_asyncio() -> None:
 # Who blocks the endpoint for a while
 
 
+FOUND = threading.Event()
+"""Set when the detector has found what blocks the loop. A busy machine lets it look late."""
+
+
 def blocks(exchange: Exchange) -> None:
-    time.sleep(1.5)
+    FOUND.wait(30)
 
 
 async def blocking(exchange: Exchange) -> None:
@@ -297,8 +302,10 @@ async def blocking(exchange: Exchange) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.5)
-    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.1)
+    FOUND.clear()
+    monkeypatch.setattr(Watch, "found", lambda watch, place: FOUND.set())
+    monkeypatch.setattr(loop_watch, "LONG", 0.5)
+    monkeypatch.setattr(loop_watch, "EVERY", 0.1)
 
 
 @DOORS
@@ -313,8 +320,8 @@ def test_an_async_handler_that_blocks_for_long_is_named_with_its_line(door: Door
 
 def test_code_that_a_library_generates_is_not_named(impatient: None) -> None:
     """As attrs does for `trio.Task.__init__`: its code has a file name that is none, and globals without a module."""
-    made: dict[str, Any] = {"sleep": time.sleep}
-    exec(compile("def made(): sleep(1.5)", "<attrs generated methods trio._core._run.Task>", "exec"), made)
+    made: dict[str, Any] = {"wait": FOUND.wait}
+    exec(compile("def made(): wait(30)", "<attrs generated methods trio._core._run.Task>", "exec"), made)
 
     async def handler(exchange: Exchange) -> None:
         made["made"]()
