@@ -259,7 +259,7 @@ async def test_a_stream_with_a_tool_call_is_not_continued() -> None:
         await check_error(stage, server, 1)
 
 
-@pytest.mark.parametrize("first", [{"reasoning": "Hm."}, "<think>\nHm."])
+@pytest.mark.parametrize("first", [{"reasoning": "Hm."}, "<think>\nHm.", "[THINK]Hm."])
 async def test_a_stream_with_reasoning_is_not_continued(first: Any) -> None:
     server = Server(streamed(first, "I look.", finish="abort"))
     async with staged(server, CHAT) as stage:

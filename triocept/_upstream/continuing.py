@@ -43,6 +43,10 @@ _OFF = frozenset({
 })  # fmt: skip
 """Fields that have no effect if they are False or 0."""
 
+_THINKING = ("think>", "THINK]")
+"""Ends of the tags of reasoning (`<think>`, and `[THINK]` of Mistral's models). Without a reasoning parser, a server
+sends reasoning as text between such tags."""
+
 
 @final
 class Rest:
@@ -110,8 +114,9 @@ def rest_of(
     rest = Rest(begun, text[len(kept) :], error, joins=joins)
     added = call.collector is not None and call.collector.strip.ids and call.collector.strip.logprobs
     allowed = _FIELDS | _OF_TOKENS if added else _FIELDS
-    # Without a reasoning parser, a server sends reasoning as text, between the tags <think> and </think>.
-    if "think>" in text or any(type(part) is not Text or part.extra for part in begun.content):
+    if any(tag in text for tag in _THINKING) or any(
+        type(part) is not Text or part.extra for part in begun.content
+    ):
         return None
     if not kept:
         return call, rest
