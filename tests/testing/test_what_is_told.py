@@ -50,6 +50,12 @@ def is_refused(model: SyncRollout) -> None:
         asks(model)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes its time until a handler that has answered ends."""
+    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 60)
+
+
 # A handler that fails when it has answered
 
 
@@ -126,9 +132,7 @@ def test_the_wait_is_bounded_and_the_log_says_so(
     assert "a handler was still running after the answer" in caplog.text
 
 
-def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 60)
-
+def test_a_handler_that_has_not_answered_is_not_waited_for() -> None:
     async def handler(exchange: Exchange) -> None:
         await trio.sleep_forever()
 
@@ -141,9 +145,7 @@ def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.M
     assert time.monotonic() - began < 20
 
 
-def test_a_ctrl_c_waits_for_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triocept.testing._ending.AT_WORK", 60)
-
+def test_a_ctrl_c_waits_for_no_handler() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.respond("hello")
         await trio.sleep_forever()
