@@ -274,10 +274,8 @@ async def test_more_connections_are_read_at_once_only_while_all_of_them_send_a_k
     assert (turns._taken, guest.in_turns) == (0, 0)
 
 
-@pytest.mark.parametrize("stranger", [b"G", b"GET /", ASKED["401 of a call"], ASKED["health"], b""])
-async def test_after_a_client_without_a_key_as_few_connections_as_ever_are_read_at_once(
-    stranger: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def note_admissions(monkeypatch: pytest.MonkeyPatch) -> list[admission.Admission]:
+    """Return the list of the admissions of all endpoints that open from now on."""
     made: list[admission.Admission] = []
 
     def make(*args: Any) -> admission.Admission:
@@ -285,6 +283,14 @@ async def test_after_a_client_without_a_key_as_few_connections_as_ever_are_read_
         return made[-1]
 
     monkeypatch.setattr(serve, "Admission", make)
+    return made
+
+
+@pytest.mark.parametrize("stranger", [b"G", b"GET /", ASKED["401 of a call"], ASKED["health"], b""])
+async def test_after_a_client_without_a_key_as_few_connections_as_ever_are_read_at_once(
+    stranger: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = note_admissions(monkeypatch)
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         for _ in range(10):
             async with connected(endpoint.port) as stream:
@@ -355,13 +361,7 @@ def leave(sock: socket.socket, how: str) -> None:
 async def test_strangers_that_leave_within_their_head_leave_nothing_and_an_agent_is_served(
     how: str, when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made: list[admission.Admission] = []
-
-    def make(*args: Any) -> admission.Admission:
-        made.append(admission.Admission(*args))
-        return made[-1]
-
-    monkeypatch.setattr(serve, "Admission", make)
+    made = note_admissions(monkeypatch)
     heads = [
         b"", b"P", b"GET /health HTTP/1.1\r\nHost: a\r\n",
         b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: " + b"y" * 5_000,

@@ -2,7 +2,8 @@
 
 The launch of an agent overrides most settings that disable hooks, and `open_agent` overrides the variables in
 `Hook.variables`. This module refuses the rest: variables in `env=`, command-line options, and settings that have
-priority over the launch. Each agent was started with each of them (in the versions that the package `agents` lists).
+priority over the launch. Most of them were tried with the agents (in the versions that the package `agents` lists); the
+others are from the agents' code.
 """
 
 from __future__ import annotations
